@@ -1,6 +1,7 @@
 """MMAction2's configs and commands: parsed and never executed, the same recipes, refused with the line."""
 
 import json
+import math
 import random
 import re
 import shlex
@@ -23,8 +24,8 @@ from i3d.recipes.mmaction2.parse import Table, read_config
 from i3d.recipes.mmaction2.to_config import to_config
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import ResNetSettings
-from i3d.recipes.training import AdamW, CosineSchedule
-from i3d.training.optimizer import scaled_lr
+from i3d.recipes.training import Adam, AdamW, CosineSchedule
+from i3d.training.optimizer import lr_factor, scaled_lr
 from support.commands import run_here
 from support.foreign_files import mindspore_arrays, mindspore_bytes
 from support.mmaction2_configs import (
@@ -79,6 +80,68 @@ def test_recipes_written_as_configs_are_read_as_they_were(version):
                 table, where=name, name=name, placement=placement, base_batch=recipe.training.base_batch
             )
             assert converted.recipe == recipe
+
+
+SCHEDULES = [  # (a param_scheduler, MMEngine's factor of the learning rate at the start of each of 20 epochs)
+    (
+        "dict(type='LinearLR', start_factor=0.1, end=5, convert_to_iter_based=True),"
+        " dict(type='CosineAnnealingLR', T_max=15, begin=5, end=20)",
+        [*(0.1 + 0.9 * epoch / 5 for epoch in range(5)),
+         *((1 + math.cos(math.pi * epoch / 15)) / 2 for epoch in range(15))],
+    ),
+    ("dict(type='CosineAnnealingLR', T_max=30, end=20)", [(1 + math.cos(math.pi * e / 30)) / 2 for e in range(20)]),
+    ("dict(type='MultiStepLR', begin=3, milestones=[2, 6, 30], gamma=0.5)", [1] * 5 + [0.5] * 4 + [0.25] * 11),
+    ("dict(type='StepLR', begin=4, end=13, step_size=4, gamma=0.5)", [1] * 8 + [0.5] * 4 + [0.25] * 8),
+    ("dict(type='MultiStepLR', milestones=[8, 15], end=12)", [1] * 8 + [0.1] * 12),
+    (
+        "dict(type='LinearLR', start_factor=0.5, end=35, by_epoch=False)",  # steps, of which an epoch has 10
+        [0.5, 0.5 + 5 / 35, 0.5 + 10 / 35, 0.5 + 15 / 35] + [1] * 16,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("schedulers", "expected"), SCHEDULES, ids=[text[:60] for text, _ in SCHEDULES])
+def test_schedules_of_1x(tmp_path, schedulers, expected):
+    path = write_configs_1(tmp_path / "configs")[PLAIN_1]
+    more = f"param_scheduler = [{schedulers}]\ntrain_cfg = dict(max_epochs=20)\n"
+    training = load_recipe(str(config(path.parent, f"_base_ = '{path.name}'\n{more}"))).training
+    factors = [lr_factor(10 * epoch, training, steps_per_epoch=10, total_steps=200) for epoch in range(20)]
+    assert factors == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        "dict(type='CosineAnnealingLR', T_max=15, end=10)",
+        "dict(type='CosineAnnealingLR', T_max=5, end=20)",
+        "dict(type='MultiStepLR', milestones=[8], by_epoch=False)",
+        "dict(type='LinearLR', begin=3, end=5)",
+        "dict(type='PolyLR', power=2)",
+    ],
+)
+def test_schedules_of_1x_that_are_refused(tmp_path, scheduler):
+    path = write_configs_1(tmp_path / "configs")[PLAIN_1]
+    more = f"param_scheduler = [{scheduler}]\ntrain_cfg = dict(max_epochs=20)\n"
+    with pytest.raises(InputError, match=r"my_config.py:2: (param_scheduler|the schedule)"):
+        load_recipe(str(config(path.parent, f"_base_ = '{path.name}'\n{more}")))
+
+
+def test_optimisers_factors_and_class_weights(tmp_path):
+    factors = """dict(norm_decay_mult=0., bias_decay_mult=0.5, bias_lr_mult=2, bypass_duplicate=True, custom_keys={
+        'backbone.layer4': dict(lr_mult=0.5), 'backbone': dict(lr_mult=0.1, decay_mult=0),
+        'cls_head': dict(lr_mult=10)})"""
+    text = config_0().replace("type='SGD', lr=0.01, momentum=0.9,", f"type='Adam', lr=0.01, paramwise_cfg={factors},")
+    weights = ", ".join(str(number % 7) for number in range(400))
+    text = text.replace(
+        "type='I3DHead'", f"type='I3DHead', loss_cls=dict(type='CrossEntropyLoss', class_weight=[{weights}])"
+    )
+    training = load_recipe(str(config(tmp_path, text))).training
+    assert training.optimizer == Adam(lr=0.01, weight_decay=0.0001)
+    assert training.loss.class_weights == tuple(number % 7 for number in range(400))
+    assert (training.factors.norm_decay, training.factors.bias_decay, training.factors.bias_lr) == (0, 0.5, 2)
+    assert {layer.prefix: (layer.lr, layer.weight_decay) for layer in training.factors.layers} == {
+        "*": (0.1, 0), "layer4.": (0.5, 1), "fc.": (10, 1),
+    }  # fmt: skip
 
 
 def configs_of(tmp_path, version):
@@ -351,10 +414,12 @@ REFUSED = [
     ("dict(type='Flip', flip_ratio=0.5)", "dict(type='PoseFlip')", "a step 'PoseFlip' is not supported; supported:"),
     ("flip_ratio=0.5", "flip_ration=0.5", r"flip_ration = '0.5' is not supported; did you mean flip_ratio\?"),
     ("flip_ratio=0.5", "flip_ratio=0.5, flip_label_map={1: 2}", "flip_label_map is inferred from class names here"),
-    ("type='SGD'", "type='LARS'", "the optimizer 'LARS' is not supported; supported: SGD, AdamW"),
+    ("type='SGD'", "type='LARS'", "the optimizer 'LARS' is not supported; supported: SGD, Adam, AdamW"),
     ("momentum=0.9", "momentum='0.9'", "optimizer.momentum = '0.9' must be a number"),
     ("policy='step'", "policy='poly'", "lr_config.policy = 'poly' is not supported; use 'step'"),
-    ("step=[40, 80]", "step=[40, 80], warmup='linear', warmup_iters=9", "warmup_iters = '9' is counted in steps"),
+    ("step=[40, 80]", "step=[40, 80], warmup='exp', warmup_iters=9", "warmup = 'exp' must be 'linear' here"),
+    ("momentum=0.9", "paramwise_cfg=dict(custom_keys={'neck': dict(lr_mult=2)})", "neck is no layer; known: backbone,"),
+    ("'I3DHead'", "'I3DHead', loss_cls=dict(type='CrossEntropyLoss', class_weight=[1, 2])", "2 class_weights for 400"),
     ("depth=50", "depth=152", "depth = '152' must be one of 18, 34, 50, 101"),
     ("norm_eval=False", "norm_eval=False, style='caffe'", "style = 'caffe' must be 'pytorch' here"),
     ("'torchvision://resnet50'", "'https://x/y.pth'", "is fetched by nothing here; download the file"),

@@ -37,6 +37,8 @@ def flat(tree, name=""):
 
 OFF = {  # what none of the ports does
     "training.accumulate": 1, "training.optimizer.nesterov": False, "training.warmup_epochs": 0.0,
+    "training.warmup_steps": 0, "training.factors.norm_decay": 1.0, "training.factors.bias_decay": 1.0,
+    "training.factors.bias_lr": 1.0, "training.factors.layers": (),
     "training.head_lr": 1.0, "training.layer_decay": 1.0, "training.freeze": (), "training.freeze_norms": False,
     "training.sync_norms": False, "training.ema_decay": 0.0, "training.loss.label_smoothing": 0.0,
     "training.loss.focal_gamma": 0.0, "training.loss.class_weights": "none", "training.loss.logit_adjustment": 0.0,
@@ -129,6 +131,7 @@ MINDSPORE = {key: value for key, value in PAPER.items() if not key.startswith(("
     "protocol.out_of_bound": "loop", "protocol.crops": "center", "protocol.average": "score",
     "training.epochs": 30, "training.steps": None, "training.batch_size": 4, "training.base_batch": 0,
     "training.optimizer.lr": 0.0012, "training.optimizer.weight_decay": 4e-4, "training.schedule.kind": "cosine",
+    "training.schedule.begin": 0.0, "training.schedule.length": None,
     "training.schedule.end": 0.0, "training.augmentation.resize": (256, 256),
 }  # fmt: skip
 

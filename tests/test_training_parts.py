@@ -26,9 +26,12 @@ from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import InceptionSettings, ResNetSettings
 from i3d.recipes.training import (
     SGD,
+    Adam,
     AdamW,
     CosineSchedule,
+    LayerFactors,
     Loss,
+    ParameterFactors,
     PiecewiseSchedule,
     StepSchedule,
     Training,
@@ -105,6 +108,16 @@ def test_warm_up_is_linear_and_multiplies_the_schedule():
     assert factor_at(0, warmup_epochs=0.001) == 1  # less than half a step: none
     cosine = factor_at(5, per_epoch=10, total=100, schedule=CosineSchedule(), warmup_epochs=1.0)
     assert cosine == pytest.approx((0.1 + 0.9 * 0.5) * (1 + math.cos(math.pi * 0.05)) / 2)
+
+
+@given(st.floats(0, 30), st.floats(0.5, 30), st.integers(0, 600))
+def test_a_cosine_that_begins_and_ends_within_the_run(begin, length, step):
+    cosine = CosineSchedule(end=0.1, begin=begin, length=length)
+    epoch = min(max(step / 10 - begin, 0), length)
+    expected = 0.1 + 0.9 * (1 + math.cos(math.pi * epoch / length)) / 2
+    assert factor_at(step, per_epoch=10, total=600, schedule=cosine) == pytest.approx(expected, abs=1e-9)
+    rest = CosineSchedule(begin=20)  # of 60 epochs
+    assert [factor_at(s, per_epoch=10, total=600, schedule=rest) for s in (200, 400, 600)] == pytest.approx([1, 0.5, 0])
 
 
 @pytest.mark.parametrize(
@@ -372,6 +385,38 @@ def test_optimisers_have_the_settings_of_the_recipe(resnet):
     adamw = build_optimizer(resnet, Training(optimizer=AdamW(betas=(0.8, 0.95), weight_decay=0.1)), lr=0.3)
     assert isinstance(adamw, torch.optim.AdamW)
     assert [adamw.defaults[key] for key in ("lr", "betas", "weight_decay")] == [0.3, (0.8, 0.95), 0.1]
+    adam = build_optimizer(resnet, Training(optimizer=Adam(weight_decay=0.1)), lr=0.3)
+    assert isinstance(adam, torch.optim.Adam)
+    assert not isinstance(adam, torch.optim.AdamW)
+    assert [adam.defaults[key] for key in ("lr", "betas", "weight_decay")] == [0.3, (0.9, 0.999), 0.1]
+
+
+def test_factors_by_the_kind_of_a_parameter(resnet):
+    norms = {key.removesuffix("running_mean") for key in resnet.state_dict() if key.endswith("running_mean")}
+    layers = (LayerFactors(prefix="*", lr=0.1), LayerFactors(prefix="layer4.", lr=0.5, weight_decay=0.0))
+
+    def by_kind(name):
+        if name[: name.rindex(".") + 1] in norms:
+            return 1, 0
+        return (2, 0.5) if name.endswith(".bias") else (1, 1)
+
+    def by_layer(name):
+        if name.startswith("fc."):
+            return by_kind(name)
+        return (0.5, 0) if name.startswith("layer4.") else (0.1, 1)
+
+    factors = {"norm_decay": 0.0, "bias_decay": 0.5, "bias_lr": 2.0}
+    for chosen, expected in [
+        (ParameterFactors(**factors), by_kind),
+        (ParameterFactors(**factors, layers=layers), by_layer),
+    ]:
+        training = Training(optimizer=SGD(weight_decay=0.02), factors=chosen)
+        optimizer = build_optimizer(resnet, training, lr=1.0)
+        groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+        of = {name: groups[id(parameter)] for name, parameter in resnet.named_parameters()}
+        assert {name: (group["factor"], group["weight_decay"] / 0.02) for name, group in of.items()} == {
+            name: expected(name) for name in of
+        }
 
 
 def test_the_lr_of_a_step_is_scaled_by_the_factor_of_each_group(resnet):
@@ -886,7 +931,7 @@ def test_later_settings_win_and_none_changes_nothing():
         ('training.epochs="20"', r"training\.epochs: .*valid integer"),
         ("training.freeze=conv1", r"training\.freeze: .*valid array"),
         ("training.precision=fp8", r"training\.precision: Input should be 'fp32', 'fp16' or 'bf16'"),
-        ("training.optimizer.kind=adam", r"training\.optimizer: .*'adam' .*'sgd', 'adamw'"),
+        ("training.optimizer.kind=lars", r"training\.optimizer: .*'lars' .*'sgd', 'adam', 'adamw'"),
         ("preprocessing.crop=300", r"crop 300 is larger than short_side 256"),
         ("training.init=!!python/name:os.system", r"the value is not YAML"),
     ],

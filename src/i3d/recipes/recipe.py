@@ -43,6 +43,11 @@ class Recipe(Settings):
         loss = self.training.loss if self.training is not None else Loss()
         if loss.focal_gamma and loss.label_smoothing and not self.multi_label:
             raise ValueError("focal loss is of hard labels: leave label_smoothing or focal_gamma at 0")
+        if isinstance(loss.class_weights, tuple):
+            if len(loss.class_weights) != self.network.num_classes:
+                raise ValueError(f"{len(loss.class_weights)} class_weights for {self.network.num_classes} classes")
+            if self.multi_label or loss.label_smoothing:
+                raise ValueError("weights of single classes are for one label a clip, without label smoothing")
         if len(self.preprocessing.mean) != self.network.in_channels:
             raise ValueError(
                 f"the network takes {self.network.in_channels} channels, preprocessing has a mean for "

@@ -114,8 +114,8 @@ NetworkSettings = Annotated[InceptionSettings | ResNetSettings, Field(discrimina
 NETWORK_KINDS: Final = tuple(network.model_fields["kind"].default for network in get_args(get_args(NetworkSettings)[0]))
 # Names by which pydantic tags the members of a union. It puts them into error locations; users do not know them.
 TAGS: Final = frozenset({
-    *NETWORK_KINDS, "windows", "clips", "WindowProtocol", "ClipProtocol", "sgd", "adamw", "step", "cosine", "piecewise",
-    "random_resized", "multi_scale", "random", "center", "int", "tuple[int, int]", "constrained-int",
+    *NETWORK_KINDS, "windows", "clips", "WindowProtocol", "ClipProtocol", "sgd", "adam", "adamw", "step", "cosine",
+    "piecewise", "random_resized", "multi_scale", "random", "center", "int", "tuple[int, int]", "constrained-int",
 })  # fmt: skip
 
 

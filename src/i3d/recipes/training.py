@@ -22,6 +22,15 @@ class SGD(Settings):
     nesterov: bool = False
 
 
+class Adam(Settings):
+    """Adam, whose weight decay is part of the gradient (Kingma & Ba 2015, arXiv:1412.6980)."""
+
+    kind: Literal["adam"] = "adam"
+    lr: LearningRate = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0, le=1000)
+
+
 class AdamW(Settings):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
 
@@ -31,7 +40,27 @@ class AdamW(Settings):
     weight_decay: float = Field(default=0.05, ge=0, le=1000)
 
 
-Optimizer = Annotated[SGD | AdamW, Field(discriminator="kind")]
+Optimizer = Annotated[SGD | Adam | AdamW, Field(discriminator="kind")]
+
+
+Multiple = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class LayerFactors(Settings):
+    """Factors of the learning rate and of the weight decay for parameters whose names begin with `prefix`."""
+
+    prefix: str  # "" is all of them, "*" all but the classifier
+    lr: Multiple = 1.0
+    weight_decay: Multiple = 1.0
+
+
+class ParameterFactors(Settings):
+    """Factors of the learning rate and of the weight decay by the kind of a parameter (MMEngine's `paramwise_cfg`)."""
+
+    norm_decay: Multiple = 1.0  # of the weight decay of batch norms
+    bias_decay: Multiple = 1.0  # of the weight decay of biases
+    bias_lr: Multiple = 1.0
+    layers: tuple[LayerFactors, ...] = ()  # instead of these three; the longest prefix of a name applies
 
 
 class StepSchedule(Settings):
@@ -43,10 +72,15 @@ class StepSchedule(Settings):
 
 
 class CosineSchedule(Settings):
-    """Half a cosine from the full learning rate down to `end` times it, updated every step."""
+    """Half a cosine from the full learning rate down to `end` times it, updated every step.
+
+    Before it begins the learning rate is the full one, after it the last one.
+    """
 
     kind: Literal["cosine"] = "cosine"
     end: Fraction = 0.0
+    begin: float = Field(default=0.0, ge=0, le=1_000_000)  # epochs
+    length: float | None = Field(default=None, gt=0, le=1_000_000)  # epochs; None: the rest of the run
 
 
 class PiecewiseSchedule(Settings):
@@ -71,7 +105,8 @@ class Loss(Settings):
 
     label_smoothing: Fraction = 0.0
     focal_gamma: float = Field(default=0.0, ge=0, le=10)  # 0: plain (Lin et al. 2017, arXiv:1708.02002)
-    class_weights: Literal["none", "balanced"] = "none"  # balanced: a clip counts for 1 / (clips of its class)
+    class_weights: Literal["none", "balanced"] | tuple[Annotated[float, Field(ge=0, le=1e6)], ...] = "none"
+    # One weight a class, or "balanced": a clip counts for 1 / (clips of its class)
     logit_adjustment: float = Field(default=0.0, ge=0, le=100)  # times log frequency of a class (Menon et al. 2021)
 
 
@@ -88,9 +123,11 @@ class Training(Settings):
     optimizer: Optimizer = SGD()
     schedule: Schedule = StepSchedule()
     warmup_epochs: float = Field(default=0.0, ge=0, le=1_000_000)  # the learning rate grows linearly over them
+    warmup_steps: int = Field(default=0, ge=0, le=1_000_000_000)  # instead of epochs
     warmup_start: Factor = 0.1  # from this fraction of it
     head_lr: float = Field(default=1.0, gt=0, le=1e6)  # times the learning rate, for the classifier
     layer_decay: Factor = 1.0  # times the learning rate, for each stage further from the classifier
+    factors: ParameterFactors = ParameterFactors()
     clip_grad_norm: float = Field(default=40.0, ge=0, le=1e9)  # 0: gradients are not clipped
     freeze: tuple[str, ...] = ()  # prefixes of state-dict keys that are not trained; ("*",) is all but the classifier
     freeze_norms: bool = False  # batch norms do not update their statistics
@@ -114,6 +151,8 @@ class Training(Settings):
     def _fits(self) -> Self:
         if self.loss_scale and self.precision != "fp16":
             raise ValueError(f"loss_scale is for fp16, not for {self.precision}")
+        if self.warmup_steps and self.warmup_epochs:
+            raise ValueError("warmup_steps and warmup_epochs: set one of the two")
         if self.sync_norms and self.freeze_norms:
             raise ValueError("norms that are frozen cannot be synchronised: choose one")
         if self.mixup.is_on and (self.loss.focal_gamma or self.loss.class_weights != "none"):

@@ -4,7 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,16 @@ from torch.distributed.tensor import DTensor
 
 from i3d.errors import InputError
 from i3d.models.network import VideoNetwork
-from i3d.recipes.training import SGD, CosineSchedule, PiecewiseSchedule, StepSchedule, Training
+from i3d.recipes.training import (
+    SGD,
+    Adam,
+    AdamW,
+    CosineSchedule,
+    ParameterFactors,
+    PiecewiseSchedule,
+    StepSchedule,
+    Training,
+)
 
 
 def freeze(model: VideoNetwork, training: Training) -> None:
@@ -41,20 +50,50 @@ def set_mode(model: nn.Module, training: Training) -> None:
                 module.eval()
 
 
+OPTIMIZERS: Final[dict[type, Any]] = {SGD: torch.optim.SGD, Adam: torch.optim.Adam, AdamW: torch.optim.AdamW}
+
+
 def build_optimizer(model: VideoNetwork, training: Training, *, lr: float) -> torch.optim.Optimizer:
-    """An optimiser with one parameter group per learning-rate factor; `set_lr` reads `group["factor"]`."""
-    groups: dict[float, list[nn.Parameter]] = {}
+    """An optimiser with one parameter group for each pair of factors; `set_lr` reads `group["factor"]`."""
+    norms = _norm_names(model)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault(lr_scale(model, name, training), []).append(parameter)
-    parameters: Any = [{"params": members, "factor": factor} for factor, members in groups.items()]
+            of_lr, of_decay = _factors(model, name, training.factors, is_norm=name in norms)
+            factors = lr_scale(model, name, training) * of_lr, of_decay
+            groups.setdefault(factors, []).append(parameter)
+    settings = training.optimizer.model_dump(exclude={"kind", "lr"})
+    parameters: Any = [
+        {"params": members, "factor": factor, "weight_decay": settings["weight_decay"] * decay}
+        for (factor, decay), members in groups.items()
+    ]
     # One kernel updates all parameters; PyTorch has none for sharded parameters (FSDP) and other devices.
     plain = [p for p in model.parameters() if not isinstance(p, DTensor) and p.device.type in ("cpu", "cuda")]
     fused = len(plain) == len(list(model.parameters()))
-    optimizer: Any = torch.optim.SGD if isinstance(training.optimizer, SGD) else torch.optim.AdamW
-    settings = training.optimizer.model_dump(exclude={"kind", "lr"})
-    built: torch.optim.Optimizer = optimizer(parameters, lr, fused=fused, **settings)
+    built: torch.optim.Optimizer = OPTIMIZERS[type(training.optimizer)](parameters, lr, fused=fused, **settings)
     return built
+
+
+def _norm_names(model: nn.Module) -> set[str]:
+    """The names of the parameters of batch norms."""
+    return {
+        f"{place}.{name}"
+        for place, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+
+
+def _factors(model: VideoNetwork, name: str, factors: ParameterFactors, *, is_norm: bool) -> tuple[float, float]:
+    """The factors of the learning rate and of the weight decay of a parameter."""
+    is_head = name.startswith(model.head_prefix)
+    fitting = [one for one in factors.layers if (one.prefix == "*" and not is_head) or name.startswith(one.prefix)]
+    if fitting:
+        layer = max(fitting, key=lambda one: len(one.prefix))
+        return layer.lr, layer.weight_decay
+    if is_norm:
+        return 1.0, factors.norm_decay
+    return (factors.bias_lr, factors.bias_decay) if name.endswith(".bias") else (1.0, 1.0)
 
 
 def lr_scale(model: VideoNetwork, name: str, training: Training) -> float:
@@ -77,12 +116,14 @@ def lr_factor(step: int, training: Training, *, steps_per_epoch: int, total_step
     match training.schedule:
         case StepSchedule(epochs=epochs, gamma=gamma):
             factor = gamma ** bisect_right(epochs, step // steps_per_epoch)
-        case CosineSchedule(end=end):
-            progress = min(step / max(total_steps, 1), 1.0)
+        case CosineSchedule(end=end, begin=begin, length=length):
+            first = begin * steps_per_epoch
+            num_steps = total_steps - first if length is None else length * steps_per_epoch
+            progress = min(max(step - first, 0) / max(num_steps, 1), 1.0)
             factor = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * progress))
         case PiecewiseSchedule(until=until, factors=factors):
             factor = factors[bisect_right(until, step)]
-    warmup_steps = round(training.warmup_epochs * steps_per_epoch)
+    warmup_steps = training.warmup_steps or round(training.warmup_epochs * steps_per_epoch)
     if step < warmup_steps:
         factor *= training.warmup_start + (1 - training.warmup_start) * step / warmup_steps
     return factor

@@ -163,7 +163,9 @@ def training_of(recipe: Recipe) -> Training:
 
 def weigh_classes(state: TrainState, annotations: Annotations) -> None:
     counts_K, loss = annotations.class_counts_K, state.training.loss
-    if loss.class_weights == "balanced" and state.recipe.multi_label:
+    if isinstance(loss.class_weights, tuple):
+        state.class_weights_K = torch.tensor(loss.class_weights, device=state.device)
+    elif loss.class_weights == "balanced" and state.recipe.multi_label:
         ratios_K = np.maximum(len(annotations) - counts_K, 1) / np.maximum(counts_K, 1)
         state.class_weights_K = torch.from_numpy(ratios_K.astype(np.float32)).to(state.device)
     elif loss.class_weights == "balanced":

@@ -274,7 +274,7 @@ def _training(
         "input": "frames" if train.frames else "videos",
         "batch_size": train.batch_size,
         "sync_norms": model.sync_norms,
-        "loss": {"label_smoothing": model.label_smoothing},
+        "loss": model.loss,
         "mixup": model.mixup,
         "balance": "classes" if train.balanced else "none",
         "sampling": train.pipeline.sampling,

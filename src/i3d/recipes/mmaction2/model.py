@@ -20,7 +20,7 @@ class Model:
     init: str
     average: str  # of views
     multi_label: bool
-    label_smoothing: float
+    loss: dict[str, Any]  # fields of Loss
     sync_norms: bool
     norm: dict[str, tuple[float, ...]]  # 1.x: mean and standard deviation
     mixup: dict[str, float]  # fields of Mixup
@@ -38,7 +38,7 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
     head.choose("the classifier", "I3DHead")
     network, sync_norms = _network(backbone, version=version, notes=notes)
     network |= {"num_classes": head.take("num_classes", 400), "dropout": head.take("dropout_ratio", 0.5)}
-    multi_label, label_smoothing = _head(head, for_training=for_training)
+    multi_label, loss = _head(head, for_training=for_training)
     preprocessor, testing = model.sub("data_preprocessor"), model.sub("test_cfg")
     norm: dict[str, tuple[float, ...]] = {}
     mixup = (read_blending(preprocessor) | read_blending(model.sub("train_cfg"))) if for_training else {}
@@ -54,7 +54,7 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
         _init(backbone) if for_training else "",
         averages[0] if averages else "",
         multi_label,
-        label_smoothing,
+        loss,
         sync_norms,
         norm,
         mixup,
@@ -167,21 +167,26 @@ def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...]) -> dic
     return {f"non_local_{key}": value for key, value in settings.items()}
 
 
-def _head(head: Section, *, for_training: bool) -> tuple[bool, float]:
-    """(several classes go together, label smoothing)."""
+def _head(head: Section, *, for_training: bool) -> tuple[bool, dict[str, Any]]:
+    """(several classes go together, the fields of the loss)."""
     head.only("spatial_type", "avg")
     head.ignore("in_channels", "topk")  # the network sets its channels; top-1 and top-5 are always reported
     loss = head.sub("loss_cls")
     if not for_training:
         loss.ignore(*loss.table)
-        return loss.kind == "BCELossWithLogits", 0.0
+        return loss.kind == "BCELossWithLogits", {}
     head.only("init_std", 0.01)
     loss.only("loss_weight", 1.0, 1)
     kind = loss.choose("the loss", *LOSSES, default="CrossEntropyLoss")
     multi_label = kind == "BCELossWithLogits"
     if head.take("multi_class", multi_label) is not multi_label:
         raise head.wrong("multi_class", f"does not go with {kind}", "use BCELossWithLogits with multi_class=True")
-    return multi_label, head.take("label_smooth_eps", 0.0)
+    fields: dict[str, Any] = {"label_smoothing": head.take("label_smooth_eps", 0.0)}
+    if weights := loss.numbers("class_weight"):
+        if multi_label:
+            raise loss.wrong("class_weight", "is for CrossEntropyLoss here")
+        fields["class_weights"] = weights
+    return multi_label, fields
 
 
 def _init(backbone: Section) -> str:

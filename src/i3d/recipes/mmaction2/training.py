@@ -4,6 +4,11 @@ from typing import Any
 
 from i3d.recipes.mmaction2.section import Section
 
+STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")
+LAYERS = {  # of `custom_keys`, as prefixes of the names of parameters
+    "backbone": "*", "cls_head": "fc.", "cls_head.fc_cls": "fc.", "fc_cls": "fc.",
+    **{f"backbone.{stage}": f"{stage}." for stage in STAGES}, **{stage: f"{stage}." for stage in STAGES[1:]},
+}  # fmt: skip
 DEVICES = 8  # published configs are for eight, unless they set auto_scale_lr
 
 
@@ -16,6 +21,7 @@ def read_training_0(config: Section) -> dict[str, Any]:
         raise config.wrong("total_epochs", "is missing", "write total_epochs=100")
     optimizer = read_optimizer(config.sub("optimizer"))
     fields: dict[str, Any] = {"epochs": epochs, "optimizer": optimizer}
+    fields |= _paramwise(config.sub("optimizer").sub("paramwise_cfg"))
     fields |= _schedule_0(config.sub("lr_config"), epochs=epochs, lr=optimizer["lr"])
     hook = config.sub("optimizer_config")
     kinds = ("OptimizerHook", "GradientCumulativeOptimizerHook")
@@ -43,7 +49,8 @@ def read_training_1(config: Section) -> dict[str, Any]:
     fields["validate_every"] = loop.take("val_interval", 1)
     fields["clip_grad_norm"] = _clip(wrapper.sub("clip_grad"))
     fields["accumulate"] = wrapper.take("accumulative_counts", 1)
-    wrapper.only("paramwise_cfg", None)
+    wrapper.only("constructor", "DefaultOptimWrapperConstructor")
+    fields |= _paramwise(wrapper.sub("paramwise_cfg"))
     kinds = ("OptimWrapper", "AmpOptimWrapper")
     if wrapper.choose("the optimiser's wrapper", *kinds, default="OptimWrapper") == "AmpOptimWrapper":
         wrapper.only("dtype", "float16", "bfloat16")
@@ -56,17 +63,43 @@ def read_training_1(config: Section) -> dict[str, Any]:
 
 
 def read_optimizer(optimizer: Section) -> dict[str, Any]:
-    """SGD or AdamW, with PyTorch's defaults."""
+    """SGD, Adam or AdamW, with PyTorch's defaults."""
     if "lr" not in optimizer:
         raise optimizer.wrong("lr", "is missing", "write optimizer = dict(type='SGD', lr=0.01, momentum=0.9)")
-    optimizer.only("paramwise_cfg", None)
-    if optimizer.choose("the optimizer", "SGD", "AdamW") == "SGD":
+    optimizer.only("constructor", "DefaultOptimizerConstructor")
+    kind = optimizer.choose("the optimizer", "SGD", "Adam", "AdamW")
+    if kind == "SGD":
         optimizer.only("dampening", 0, 0.0)
         return {"kind": "sgd", **optimizer.fields(lr=0.0, momentum=0.0, weight_decay=0.0, nesterov=False)}
     optimizer.only("eps", 1e-8)
     optimizer.only("amsgrad", False)
     betas = optimizer.pair("betas", (0.9, 0.999))
-    return {"kind": "adamw", "betas": betas, **optimizer.fields(lr=1e-3, weight_decay=0.01)}
+    decay = 0.01 if kind == "AdamW" else 0.0
+    return {"kind": kind.lower(), "betas": betas, **optimizer.fields(lr=1e-3, weight_decay=decay)}
+
+
+def _paramwise(part: Section) -> dict[str, Any]:
+    """Factors for norms, biases and layers. The last are substrings of names in MMEngine, whole layers here."""
+    part.ignore("bypass_duplicate")  # no parameter is there twice
+    for key in ("dwconv_decay_mult", "dcn_offset_lr_mult", "flat_decay_mult"):
+        part.only(key, 1, 1.0)
+    names = {"norm_decay": "norm_decay_mult", "bias_decay": "bias_decay_mult", "bias_lr": "bias_lr_mult"}
+    fields: dict[str, Any] = {name: part.take(key, 1.0) for name, key in names.items()}
+    keys = part.sub("custom_keys")
+    layers = [_layer(keys, key) for key in keys.table]
+    return {"factors": {**fields, "layers": layers}}
+
+
+def _layer(keys: Section, key: str) -> dict[str, Any]:
+    factors = keys.sub(key)
+    prefix = LAYERS.get(key)
+    if prefix is None:
+        raise keys.wrong(key, "is no layer", f"known: {', '.join(LAYERS)}")
+    return {
+        "prefix": prefix,
+        "lr": factors.take("lr_mult", 1.0),
+        "weight_decay": factors.take("decay_mult", 1.0),
+    }
 
 
 def _clip(part: Section) -> float:
@@ -103,12 +136,8 @@ def _schedule_0(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
             raise part.wrong("policy", "is not supported", "use 'step', 'CosineAnnealing' or 'fixed'")
     if "warmup" in part:
         part.only("warmup", "linear")
-        if not part.take("warmup_by_epoch", False):
-            raise part.wrong("warmup_iters", "is counted in steps", "count epochs: warmup_by_epoch=True")
-        fields |= {
-            "warmup_epochs": part.take("warmup_iters", 0.0),
-            "warmup_start": part.take("warmup_ratio", 0.1),
-        }
+        key = "warmup_epochs" if part.take("warmup_by_epoch", False) else "warmup_steps"
+        fields |= {key: part.take("warmup_iters", 0), "warmup_start": part.take("warmup_ratio", 0.1)}
     part.ignore("warmup", "warmup_iters", "warmup_ratio", "warmup_by_epoch")
     return fields
 
@@ -122,24 +151,32 @@ def _cosine_end(part: Section, minimum: str, ratio: str, lr: float) -> float:
 
 
 def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
-    part.only("by_epoch", True)
+    """One scheduler of 1.x. Its milestones and its cosine count from `begin`, as in MMEngine."""
     part.ignore("convert_to_iter_based", "verbose", "last_step")  # the learning rate changes after every step here
+    if part.kind == "LinearLR":
+        return _warmup_1(part)
+    part.only("by_epoch", True)
+    begin, end = part.take("begin", 0), min(part.take("end", epochs), epochs)
     match part.kind:
         case "MultiStepLR" | "StepLR" as kind:
-            part.only("begin", 0)
-            part.ignore("end")
             size = part.take("step_size", 0) if kind == "StepLR" else 0
-            steps = list(range(size, epochs, size)) if size > 0 else [int(step) for step in part.numbers("milestones")]
-            return {"schedule": {"kind": "step", "epochs": tuple(steps), "gamma": part.take("gamma", 0.1)}}
+            steps = range(size, epochs, size) if size > 0 else [int(step) for step in part.numbers("milestones")]
+            changes = tuple(begin + step for step in steps if begin + step < end)
+            return {"schedule": {"kind": "step", "epochs": changes, "gamma": part.take("gamma", 0.1)}}
         case "CosineAnnealingLR":
-            if (part.take("begin", 0), part.take("T_max", epochs), part.take("end", epochs)) != (0, epochs, epochs):
-                raise part.wrong("T_max", "must be the whole run: the cosine begins at 0 here and ends with the run")
-            return {"schedule": {"kind": "cosine", "end": _cosine_end(part, "eta_min", "eta_min_ratio", lr)}}
-        case "LinearLR":
-            part.only("begin", 0)
-            part.only("end_factor", 1, 1.0)
-            return {"warmup_epochs": part.take("end", 0.0), "warmup_start": part.take("start_factor", 1 / 3)}
+            length = part.take("T_max", end - begin)
+            if end < min(begin + length, epochs) or end > begin + length:
+                raise part.wrong("T_max", f"must be end - begin, which is {end - begin}")
+            of_run = {} if begin == 0 and length == epochs else {"begin": begin, "length": length}
+            return {"schedule": {"kind": "cosine", "end": _cosine_end(part, "eta_min", "eta_min_ratio", lr), **of_run}}
     raise part.unknown("the schedule", "MultiStepLR, StepLR, CosineAnnealingLR, LinearLR")
+
+
+def _warmup_1(part: Section) -> dict[str, Any]:
+    part.only("begin", 0)
+    part.only("end_factor", 1, 1.0)
+    key = "warmup_epochs" if part.take("by_epoch", True) else "warmup_steps"
+    return {key: part.take("end", 0), "warmup_start": part.take("start_factor", 1 / 3)}
 
 
 def _evaluation(part: Section) -> dict[str, Any]:
