@@ -424,8 +424,8 @@ REFUSED = [
     ("norm_eval=False", "norm_eval=False, style='caffe'", "style = 'caffe' must be 'pytorch' here"),
     ("'torchvision://resnet50'", "'https://x/y.pth'", "is fetched by nothing here; download the file"),
     ("to_bgr=False", "to_bgr=True", "to_bgr = 'True' must be False: networks take RGB"),
-    ("keep_ratio=False", "keep_ratio=True", "keeps the shape within a box"),
-    ("scale=(-1, 256)", "scale=(340, 256)", r"scale keeps the shape within a box; write \(-1, SIDE\)"),
+    ("keep_ratio=False", "keep_ratio=True", "'Resize' does not bring frames to squares of one size; end with CenterCr"),
+    ("scale=(-1, 256)", "scale=0.5", "scale = '0.5' is a factor of the frame's own size"),
     ("total_epochs = 100", "total_epoch = 100", "total_epochs is missing"),
     ("log_level = 'INFO'", "log_level = 'INFO'\nevaluations = dict()", r"evaluations is not supported; did you mean"),
     ("log_level = 'INFO'", "custom_imports = dict(imports=['os'])", "custom_imports imports code"),
@@ -434,7 +434,7 @@ REFUSED = [
     ("test_mode=True", "test_mode=False", "test_mode = 'False' is not True: clips would be drawn at random"),
     ("resume_from = None", "resume_from = 'a.pth'", "resume_from = 'a.pth' cannot be gone on with here"),
     ("clip_len=32", "clip_len=[32]", "clip_len must be a whole number"),
-    ("crop_size=224", "crop_size=(224, 200)", "crop_size must be a whole number, of a square"),
+    ("crop_size=224", "crop_size=(224, 200)", "'CenterCrop' does not bring frames to squares of one size"),
 ]
 
 

@@ -49,7 +49,8 @@ OFF = {  # what none of the ports does
     "training.augmentation.saturation": 0, "training.augmentation.hue": 0, "training.augmentation.erasing": None,
     "training.augmentation.rand_augment": None, "training.validation.target_fps": None,
     "training.validation.twice": False, "training.validation.num_clips": 1, "training.validation.crops": "center",
-    "training.validation.out_of_bound": "loop", "training.validation_crop": 224, "multi_label": False,
+    "training.validation.out_of_bound": "loop", "training.validation_geometry": None, "training.validation_crop": 224,
+    "training.augmentation.steps": (), "preprocessing.steps": (), "multi_label": False,
 }  # fmt: skip
 OURS = {"training.warmup_start", "training.patience", "training.best_by", "training.save_every"}
 
@@ -110,7 +111,8 @@ PAPER = OFF | {  # Carreira & Zisserman, RGB
     "training.schedule.factors": (1.0, 0.1, 0.01), "training.clip_grad_norm": 0.0, "training.sampling.clip_len": 64,
     "training.sampling.frame_interval": 1, "training.sampling.placement": "segments",
     "training.sampling.sample_range": 64, "training.augmentation.resize": 256,
-    "training.augmentation.crop.kind": "random", "training.augmentation.size": 224,
+    "training.augmentation.crop.kind": "random", "training.augmentation.crop.side": None,
+    "training.augmentation.size": 224,
     "training.augmentation.fused": False, "training.augmentation.flip": 0.5,
     "training.augmentation.rotation_degrees": 0, "training.augmentation.pixel_dropout": 0,
     "training.validation.clip_len": 64, "training.validation.frame_interval": 1,

@@ -41,15 +41,15 @@ def config(tmp_path, text, name="my_config"):
     return path
 
 
-def tiny_checkpoint(path, *, classes=400):
-    """Write an MMAction2 checkpoint of the network of TINY_MODEL."""
+def tiny_checkpoint(path, *, classes=400, config=""):
+    """Write an MMAction2 checkpoint of the network of TINY_MODEL, with the text of a config in it."""
     torch.manual_seed(0)
     state = build_network(ResNetSettings(depth=18, base_channels=2, num_classes=classes)).state_dict()
     named = {
         k.replace("fc.", "cls_head.fc_cls.") if k.startswith("fc.") else f"backbone.{k}": v for k, v in state.items()
     }
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(torch_bytes(mmaction2_v0(named)))
+    path.write_bytes(torch_bytes(mmaction2_v0(named, config=config)))
     return path
 
 

@@ -232,7 +232,10 @@ def _describe(dataset: ClipDataset, view: TrainView, epoch: int) -> tuple[str, s
     words += [f"at {s.target_fps:g} fps"] if s.target_fps else []
     words += ["dense"] if s.placement == "dense" else []
     words += ["temporal_jitter"] if s.temporal_jitter else []
+    words += map(str, a.steps)
     match a.resize:
+        case None if a.steps:
+            pass
         case None:
             words.append("not resized")
         case int():

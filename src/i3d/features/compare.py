@@ -167,8 +167,9 @@ def _changes(extractor: FeatureExtractor) -> Iterator[tuple[str, FeatureExtracto
         if window > 0:
             yield f"windows of {window}", replace(extractor, settings=settings.model_copy(update={"window": window}))
     pre = extractor.streams[0].preprocessing
+    resizes = ", ".join(map(str, pre.resizes))
     ranges: list[tuple[str, dict[str, Any]]] = [
-        (f"frames resized to {pre.crop} instead of {pre.short_side}", {"short_side": pre.crop}),
+        (f"frames resized to {pre.crop} instead of {resizes}", {"short_side": pre.crop, "steps": ()}),
         ("values from 0 to 1", {"mean": (0.0,), "std": (255.0,)}),
         ("values from 0 to 255", {"mean": (0.0,), "std": (1.0,)}),
         ("values from -1 to 1", {"mean": (127.5,), "std": (127.5,)}),

@@ -91,7 +91,7 @@ class FeatureExtractor:
         self, video: Video, *, max_rows: int | None = None, on_progress: ProgressCallback = ignore_progress
     ) -> VideoFeatures:
         """The features of a video, or of its first `max_rows` rows. No rows, or an unreadable file, is a VideoError."""
-        if len({stream.preprocessing.short_side for stream in self.streams}) > 1:
+        if len({stream.preprocessing.resizes for stream in self.streams}) > 1:
             raise InputError("the networks take frames of different sizes; extract each stream alone")
         rows: list[Row] = []
         values: list[Floats] = []
@@ -135,8 +135,8 @@ class FeatureExtractor:
 
     def _frames(self, video: Video, times: "_Times") -> Iterator[FrameHWC]:
         """The input frames of all streams, concatenated along the channels: RGB, x and y of flow, or both."""
-        short_side = self.streams[0].preprocessing.short_side
-        frames = times.decode(partial(resize_checked, video, short_side=short_side))
+        steps = self.streams[0].preprocessing.resizes
+        frames = times.decode(partial(resize_checked, video, steps=steps))
         frames = frames if self.change is None else self.change(frames)
         methods = [stream.flow for stream in self.streams]
         if not any(methods):

@@ -234,7 +234,7 @@ def _balance(stats: DatasetStats) -> tuple[Balance, str]:
 
 def _augmentation(stats: DatasetStats, recipe: Recipe, pick: _Chooser, *, is_random: bool) -> Augmentation:
     pre = recipe.preprocessing
-    size: dict[str, Any] = {"resize": pre.short_side, "size": min(224, pre.crop)}
+    size: dict[str, Any] = {"steps": pre.steps, "resize": pre.short_side, "size": min(224, pre.crop)}
     if not is_random:
         if pick.options.flip in ("on", "swap"):
             raise InputError(f"--flip {pick.options.flip}: there are no random views to mirror; add --views 2 or more")

@@ -5,9 +5,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from i3d.errors import InputError, quoted
-from i3d.recipes.settings import Settings
+from i3d.recipes.settings import FrameStep, Settings, Side
 
-Side = Annotated[int, Field(ge=1, le=7680)]  # pixels, up to 8K
 Probability = Annotated[float, Field(ge=0, le=1)]
 Strength = Annotated[float, Field(ge=0, lt=1)]
 
@@ -60,15 +59,17 @@ class MultiScaleCrop(Settings):
 
 
 class RandomCrop(Settings):
-    """A square of the size of the input, at a random place."""
+    """A square at a random place."""
 
     kind: Literal["random"] = "random"
+    side: Side | None = None  # None: the size of the input
 
 
 class CenterCrop(Settings):
-    """A square of the size of the input, in the middle."""
+    """A square in the middle."""
 
     kind: Literal["center"] = "center"
+    side: Side | None = None  # None: the size of the input
 
 
 Crop = Annotated[RandomResizedCrop | MultiScaleCrop | RandomCrop | CenterCrop, Field(discriminator="kind")]
@@ -93,6 +94,7 @@ class RandAugment(Settings):
 class Augmentation(Settings):
     """From decoded frames to the `size` x `size` input, in this order. The default is MMAction2's for I3D-R50."""
 
+    steps: tuple[FrameStep, ...] = Field(default=(), max_length=16)  # resizes and crops before the following
     resize: Side | tuple[Side, Side] | None = 256  # the short side, or (height, width) whatever that does to shapes
     crop: Crop = MultiScaleCrop(max_gap=0)
     size: Side = 224
@@ -120,8 +122,12 @@ class Augmentation(Settings):
         sides = resize if isinstance(resize, tuple) else (resize,)
         if min(sides) < 1:
             raise ValueError(f"resize must be at least 1, got {self.resize}")
-        if isinstance(self.crop, RandomCrop | CenterCrop) and min(sides) < self.size:
-            raise ValueError(f"a crop of {self.size} does not fit into frames resized to {self.resize}")
+        if isinstance(self.crop, RandomCrop | CenterCrop):
+            side = self.crop.side or self.size
+            if self.resize is not None and min(sides) < side:
+                raise ValueError(f"a crop of {side} does not fit into frames resized to {self.resize}")
+        if self.fused and self.steps:
+            raise ValueError("fused resampling has one resize and one crop: leave out steps")
         paired = [name for pair in self.mirrored for name in pair]
         if len(set(paired)) < len(paired):
             raise ValueError(f"mirrored {self.mirrored}: a class stands in two pairs; it has one mirror image")

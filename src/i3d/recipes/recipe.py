@@ -53,6 +53,10 @@ class Recipe(Settings):
                 f"the network takes {self.network.in_channels} channels, preprocessing has a mean for "
                 f"{len(self.preprocessing.mean)}"
             )
+        if self.network.in_channels == 2:
+            validation = self.training.validation_geometry if self.training else None
+            for geometry in [self.preprocessing, *([validation] if validation else [])]:
+                _ = geometry.flow_short_side
         if self.preprocessing.flow is not None and self.network.in_channels != 2:
             raise ValueError(f"preprocessing.flow is for networks of 2 channels, this has {self.network.in_channels}")
         return self
@@ -74,4 +78,5 @@ class Recipe(Settings):
         averaged = AVERAGED[how.average]
         if isinstance(how, WindowProtocol):
             averaged += " over time"
-        return f"{self.name}: {how.line}, short side {pre.short_side}, {crop[how.crops]}, {averaged}"
+        resizes = ", ".join(map(str, pre.resizes))
+        return f"{self.name}: {how.line}, {resizes}{', ' if resizes else ''}{crop[how.crops]}, {averaged}"

@@ -142,19 +142,85 @@ def _spread(patterns: Patterns, blocks: tuple[int, ...]) -> tuple[tuple[bool, ..
     )
 
 
-class Preprocessing(Settings):
+Side = Annotated[int, Field(ge=1, le=7680)]  # pixels, up to 8K
+
+
+class Resize(Settings):
+    """A frame is resized by exactly one of these rules; only `size` changes the shape of what is in it."""
+
+    kind: Literal["resize"] = "resize"
+    short_side: Side | None = None
+    size: tuple[Side, Side] | None = None  # height, width
+    within: tuple[Side, Side] | None = None  # the largest that fits: long side, short side
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        rules = (self.short_side, self.size, self.within)
+        if len(rules) - rules.count(None) != 1:
+            raise ValueError("a resize has one of short_side, size and within")
+        return self
+
+    def __str__(self) -> str:
+        if self.size is not None:
+            return f"resized to {self.size[1]} x {self.size[0]}"
+        if self.within is not None:
+            return f"resized to fit {max(self.within)} x {min(self.within)}"
+        return f"short side {self.short_side}"
+
+
+class CropCenter(Settings):
+    """The middle (height, width) of a frame."""
+
+    kind: Literal["crop_center"] = "crop_center"
+    size: tuple[Side, Side]
+
+    def __str__(self) -> str:
+        return f"centre {self.size[1]} x {self.size[0]}"
+
+
+FrameStep = Annotated[Resize | CropCenter, Field(discriminator="kind")]
+
+
+class FrameGeometry(Settings):
+    """From a decoded frame to the crops that are scored: `steps`, then a resize to `short_side`, then square crops."""
+
+    steps: tuple[FrameStep, ...] = Field(default=(), max_length=16)
+    short_side: Side | None = 256  # None: `steps` are all that comes before the crops
+    crop: Side = 224
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if self.short_side is not None and self.crop > self.short_side:
+            raise ValueError(f"crop {self.crop} is larger than short_side {self.short_side}")
+        return self
+
+    @property
+    def resizes(self) -> tuple[Resize | CropCenter, ...]:
+        """All that is done to a frame before the crops."""
+        return self.steps if self.short_side is None else (*self.steps, Resize(short_side=self.short_side))
+
+    def with_crop(self, crop: int) -> "FrameGeometry":
+        """The same resizes with another crop, for which the short side is large enough."""
+        short_side = None if self.short_side is None else max(self.short_side, crop)
+        return FrameGeometry(steps=self.steps, short_side=short_side, crop=crop)
+
+    @property
+    def flow_short_side(self) -> int:
+        """The short side of the frames between which flow is computed."""
+        if self.steps or self.short_side is None:
+            raise ValueError("flow is computed between frames of one short side, without other steps")
+        return self.short_side
+
+
+class Preprocessing(FrameGeometry):
     """From uint8 frames to the network's input: resize, crop, then `(value - mean) / std` per channel."""
 
     flow: FlowMethod | None = None  # of networks of flow: how it is computed where clips are RGB; None: "tvl1"
-    short_side: int = Field(default=256, ge=1, le=7680)
-    crop: int = Field(default=224, ge=1, le=7680)
     mean: tuple[float, ...] = (127.5, 127.5, 127.5)
     std: tuple[float, ...] = (127.5, 127.5, 127.5)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.crop > self.short_side:
-            raise ValueError(f"crop {self.crop} is larger than short_side {self.short_side}")
         if len(self.mean) != len(self.std) or any(value <= 0 for value in self.std):
             raise ValueError(f"mean {self.mean} and std {self.std} need one value per channel, std above 0")
         return self

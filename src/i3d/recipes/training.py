@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from i3d.recipes.augmentation import Augmentation, Mixup, TrainSampling
-from i3d.recipes.settings import ClipProtocol, Settings
+from i3d.recipes.settings import ClipProtocol, FrameGeometry, Settings, Side
 
 LearningRate = Annotated[float, Field(gt=0, lt=1e6)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -139,7 +139,8 @@ class Training(Settings):
     augmentation: Augmentation = Augmentation()
     mixup: Mixup = Mixup()
     validation: ClipProtocol = ClipProtocol(clip_len=32, frame_interval=2, num_clips=1, crops="center")
-    validation_crop: int = Field(default=224, ge=1, le=7680)
+    validation_crop: Side = 224
+    validation_geometry: FrameGeometry | None = None  # instead of this crop and the resizes of the preprocessing
     validate_every: int = Field(default=5, ge=1, le=1_000_000)  # epochs
     patience: int = Field(default=0, ge=0, le=1_000_000)  # validations without improvement to stop; 0: any
     best_by: Literal["top1", "mean_class"] = "top1"

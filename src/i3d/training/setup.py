@@ -20,7 +20,6 @@ from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError
 from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import Preprocessing
 from i3d.recipes.training import Training
 from i3d.training.losses import balanced_weights
 from i3d.training.optimizer import Ema, build_optimizer, freeze, scaled_lr
@@ -148,8 +147,7 @@ def build_loaders(
     )
     if validation is None:
         return loader, None
-    crop = training.validation_crop
-    resized = Preprocessing(short_side=max(pre.short_side, crop), crop=crop, mean=pre.mean, std=pre.std)
+    resized = pre.model_copy(update=dict(training.validation_geometry or pre.with_crop(training.validation_crop)))
     validation_set = ClipDataset(validation, TestView(training.validation, resized), **data)
     return loader, ClipLoader(validation_set, batch_size=1, max_bad=max_bad, **common)
 

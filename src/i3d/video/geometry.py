@@ -10,7 +10,8 @@ import numpy as np
 
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, Crop, MultiScaleCrop, RandomCrop, RandomResizedCrop
-from i3d.video.transforms import FrameArray, mirror_flow, resize_frame, short_side_size
+from i3d.recipes.settings import CropCenter, Resize
+from i3d.video.transforms import FrameArray, apply_steps, mirror_flow, resize_frame, shape_after, short_side_size
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The operations on each frame: resize to `resized`, crop `box`, resize that to `size` x `size`, mirror.
+    """The operations on each frame: `steps`, resize to `resized`, crop `box`, resize to `size` x `size`, mirror.
 
     `fused` resamples once, from the box in the source frame, instead of twice.
     """
@@ -36,12 +37,15 @@ class Geometry:
     size: int
     flip: bool = False
     fused: bool = False
+    steps: tuple[Resize | CropCenter, ...] = ()
 
     def resize(self, frame_HWC: FrameArray) -> FrameArray:
         """First step: the whole frame resized, or unchanged if resampling is fused."""
         if frame_HWC.shape[:2] != self.source:
             raise ValueError(f"geometry drawn for frames of {self.source}, got {frame_HWC.shape[:2]}")
-        return frame_HWC if self.fused else resize_frame(frame_HWC, height=self.resized[0], width=self.resized[1])
+        if self.fused:
+            return frame_HWC
+        return resize_frame(apply_steps(frame_HWC, self.steps), height=self.resized[0], width=self.resized[1])
 
     def crop(self, frame_HWC: FrameArray, out_HWC: FrameArray) -> None:
         """Second step: the box at the input size of the network, mirrored if `flip`, is written to `out_HWC`."""
@@ -72,10 +76,12 @@ def draw_geometry(
     augmentation: Augmentation, *, height: int, width: int, rng: np.random.Generator, may_flip: bool = True
 ) -> Geometry:
     """Draw the geometry of a clip with frames of `height` x `width`."""
-    resized = resized_size(augmentation.resize, height=height, width=width)
+    steps = augmentation.steps
+    before = shape_after(steps, height, width)[-1] if steps else (height, width)
+    resized = resized_size(augmentation.resize, height=before[0], width=before[1])
     box = draw_box(augmentation.crop, height=resized[0], width=resized[1], size=augmentation.size, rng=rng)
     flip = bool(rng.random() < augmentation.flip) and may_flip
-    return Geometry((height, width), resized, box, augmentation.size, flip, augmentation.fused)
+    return Geometry((height, width), resized, box, augmentation.size, flip, augmentation.fused, steps)
 
 
 def resized_size(resize: int | tuple[int, int] | None, *, height: int, width: int) -> tuple[int, int]:
@@ -87,6 +93,8 @@ def resized_size(resize: int | tuple[int, int] | None, *, height: int, width: in
 
 def draw_box(crop: Crop, *, height: int, width: int, size: int, rng: np.random.Generator) -> Box:
     """Draw the crop box in a frame of `height` x `width`. A crop that does not fit is an InputError."""
+    if isinstance(crop, RandomCrop | CenterCrop):
+        size = crop.side or size
     match crop:
         case RandomCrop() | CenterCrop() if size > min(height, width):
             raise InputError(f"a crop of {size} does not fit into frames of {width} x {height}; resize them first")

@@ -4,12 +4,15 @@ Letters in names: V views, T frames, H rows, W columns, C channels. Frames are u
 Resizing is OpenCV's bilinear without anti-aliasing, with which the published checkpoints were trained.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from i3d.errors import InputError
+from i3d.recipes.settings import CropCenter, Resize
 from i3d.utils.arguments import checks_types
 
 FrameArray = npt.NDArray[np.uint8]
@@ -29,6 +32,37 @@ def resize_frame(frame_HWC: FrameArray, *, height: int, width: int) -> FrameArra
     if frame_HWC.shape[:2] == (height, width):
         return frame_HWC
     return cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+
+
+def shape_after(steps: Sequence[Resize | CropCenter], height: int, width: int) -> list[tuple[int, int]]:
+    """(height, width) after each step. A crop that does not fit is an InputError."""
+    shapes: list[tuple[int, int]] = []
+    for step in steps:
+        if isinstance(step, CropCenter):
+            if step.size[0] > height or step.size[1] > width:
+                raise InputError(f"{step} does not fit into frames of {width} x {height}; resize them first")
+            height, width = step.size
+        elif step.size is not None:
+            height, width = step.size
+        elif step.within is not None:
+            scale = min(max(step.within) / max(height, width), min(step.within) / min(height, width))
+            height, width = max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+        else:
+            assert step.short_side is not None
+            height, width = short_side_size(height, width, short_side=step.short_side)
+        shapes.append((height, width))
+    return shapes
+
+
+def apply_steps(frame_HWC: FrameArray, steps: Sequence[Resize | CropCenter]) -> FrameArray:
+    """The frame after each of the steps."""
+    for step, (height, width) in zip(steps, shape_after(steps, *frame_HWC.shape[:2]), strict=True):
+        if isinstance(step, CropCenter):
+            top, left = ((side - size) // 2 for side, size in zip(frame_HWC.shape[:2], step.size, strict=True))
+            frame_HWC = frame_HWC[top : top + height, left : left + width]
+        else:
+            frame_HWC = resize_frame(frame_HWC, height=height, width=width)
+    return frame_HWC
 
 
 @checks_types

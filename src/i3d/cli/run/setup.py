@@ -96,8 +96,9 @@ def clip_dataset(
             f"--recipe {recipe_name}: scores all frames of a video, not clips; choose one that scores clips"
         )
     sampling = TrainSampling(clip_len=protocol.clip_len, frame_interval=protocol.frame_interval)
-    augmentation = Augmentation(resize=preprocessing.short_side, size=min(224, preprocessing.crop))
+    size = min(224, preprocessing.crop)
+    augmentation = Augmentation(steps=preprocessing.steps, resize=preprocessing.short_side, size=size)
     view = TrainView(sampling, augmentation) if phase == "train" else TestView(protocol, preprocessing)
-    flow = ClipFlow(short_side=preprocessing.short_side) if options.modality == "flow" else None
+    flow = ClipFlow(short_side=preprocessing.flow_short_side) if options.modality == "flow" else None
     naming = frame_naming(options, options.modality)
     return ClipDataset(annotations, view, seed=seed, flow=flow, naming=naming)

@@ -25,7 +25,7 @@ from i3d.data.flow_files import flow_from_rgb
 from i3d.data.frame_folders import FrameNaming, dataset_naming, open_frames
 from i3d.data.loading.batch import Batch, Box, ClipNote, UnreadableClip, Views, allocate_uint8, to_shared
 from i3d.data.loading.flow_cache import ClipFlow
-from i3d.data.loading.preprocess import check_size, window_frames
+from i3d.data.loading.preprocess import check_size, checked_shape, window_frames
 from i3d.data.loading.samplers import epoch_order
 from i3d.data.shards import open_stored_video
 from i3d.errors import I3DError, InputError, VideoError, counted
@@ -35,7 +35,7 @@ from i3d.video.base import FrameHWC, Video
 from i3d.video.geometry import draw_geometry
 from i3d.video.photometric import augment_pixels
 from i3d.video.sampling import protocol_clips, training_clips, windows
-from i3d.video.transforms import center_crop, crop_boxes, short_side_size
+from i3d.video.transforms import apply_steps, center_crop, crop_boxes, shape_after
 
 MAX_TRIES: Final = 20  # unreadable clips in a row, after which training stops whatever `max_bad` is
 MAX_WINDOW_BYTES: Final = 4 << 30  # of the frames of one video that is tested in windows; `i3d predict` streams them
@@ -211,7 +211,8 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                     height, width = frame_HWC.shape[:2]
                     may_flip = not self._no_flip.intersection(labels)
                     geometry = draw_geometry(view.augmentation, height=height, width=width, rng=rng, may_flip=may_flip)
-                    check_size(part.video, geometry.resized, frame_HWC.shape)
+                    for size in (*shape_after(geometry.steps, height, width), geometry.resized):
+                        check_size(part.video, size, frame_HWC.shape)
                 resized_HWC = geometry.resize(frame_HWC)
                 self.timer.lap("resize")
                 (v, t), *repeats = slots[frame]
@@ -277,7 +278,8 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         Adds the clips and boxes of each protocol to `layout`, where the first of these frames has the number `offset`.
         """
         rate = next((protocol.target_fps for protocol in protocols if protocol.target_fps is not None), None)
-        with self._part(index, rate=rate, short_side=pre.short_side) as part:
+        side = pre.flow_short_side if self.computes_flow else 0
+        with self._part(index, rate=rate, short_side=side) as part:
             clips = [
                 protocol_clips(part.num_frames, p, fps=part.fps if p.target_fps else None) + part.first
                 for p in protocols
@@ -288,10 +290,12 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             for d, (_, frame_HWC, _) in enumerate(part.iter_frames_at(wanted_D)):
                 self.timer.lap("decode")
                 if d == 0:
-                    height, width = short_side_size(*frame_HWC.shape[:2], short_side=pre.short_side)
-                    check_size(part.video, (height, width), frame_HWC.shape)
+                    height, width = checked_shape(part.video, frame_HWC.shape, pre.resizes)
                     frames_DHWC = allocate_uint8((len(wanted_D), height, width, self.num_channels))
-                cv2.resize(frame_HWC, (width, height), frames_DHWC[d].numpy(), interpolation=cv2.INTER_LINEAR)
+                if pre.steps or pre.short_side is None:
+                    np.copyto(frames_DHWC[d].numpy(), apply_steps(frame_HWC, pre.resizes))
+                else:  # without a copy
+                    cv2.resize(frame_HWC, (width, height), frames_DHWC[d].numpy(), interpolation=cv2.INTER_LINEAR)
                 self.timer.lap("resize")
         for protocol, indices_VT in zip(protocols, clips, strict=True):
             boxes = crop_boxes(height, width, size=pre.crop, crops=protocol.crops)
@@ -314,7 +318,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             self.timer.lap("seek")
             frames = window_frames(video, protocol, pre, between=between, uncropped=uncropped)
             if self.flow is not None and self.computes_flow:
-                content, side = content_digest(self.annotations.readable(index)), pre.short_side
+                content, side = content_digest(self.annotations.readable(index)), pre.flow_short_side
                 flow = self.flow.open(video, content, short_side=side, fps=protocol.fps, between=between)
                 flows = stack.enter_context(flow).stream(transform=flow_from_rgb)
                 frames = flows if uncropped else (center_crop(f[None], size=pre.crop)[0].copy() for f in flows)

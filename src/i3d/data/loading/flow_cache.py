@@ -22,7 +22,7 @@ from i3d.data.content import CHANGED, content_digest
 from i3d.data.flow_files import flow_as_rgb, flow_from_rgb
 from i3d.data.loading.preprocess import flow_at, resize_checked
 from i3d.errors import InputError, VideoError
-from i3d.recipes.settings import FlowMethod, NetworkSettings, Preprocessing, flow_method
+from i3d.recipes.settings import FlowMethod, NetworkSettings, Preprocessing, Resize, flow_method
 from i3d.utils.atomic_files import writing_to
 from i3d.utils.cache import Cache, cache_key
 from i3d.video.base import FrameHWC, Video
@@ -51,7 +51,7 @@ class ClipFlow:
     ) -> Self | None:
         """The flow that a network was trained on; None for a network of RGB."""
         method = flow_method(network, preprocessing)
-        return None if method is None else cls(method, preprocessing.short_side, cache or Cache.default())
+        return None if method is None else cls(method, preprocessing.flow_short_side, cache or Cache.default())
 
     def open(
         self,
@@ -88,7 +88,7 @@ class ClipFlow:
         if record is not None and path.exists() and not is_intact:
             log.warning("%s: damaged since it was cached; the flow is computed again", path)
         if not is_intact:
-            resize = partial(resize_checked, video, short_side=short_side)
+            resize = partial(resize_checked, video, steps=[Resize(short_side=short_side)])
             self._write(path, video.stream(fps=fps, transform=resize, between=between))
             self._check_unchanged(video, content, path)
             record = {"sha256": content_digest(path), "notes": video.notes, "frames": video.frames_decoded}
@@ -112,7 +112,8 @@ class ClipFlow:
             with cached as flow:
                 yield from flow.stream(transform=flow_from_rgb)
             return
-        frames = video.stream(fps=fps, transform=partial(resize_checked, video, short_side=self.short_side))
+        resize = partial(resize_checked, video, steps=[Resize(short_side=self.short_side)])
+        frames = video.stream(fps=fps, transform=resize)
         yield from self._flow_bytes(frames)
 
     def at(
@@ -126,7 +127,7 @@ class ClipFlow:
         if cached := self._open_or_note(video, content if wants_half else None, fps):
             with cached as flow:
                 return np.stack([flow_HW2 for _, flow_HW2, _ in flow.iter_frames_at(wanted_D, transform=flow_from_rgb)])
-        resize = partial(resize_checked, video, short_side=self.short_side)
+        resize = partial(resize_checked, video, steps=[Resize(short_side=self.short_side)])
         return np.stack(flow_at(video, wanted_D.tolist(), resize, method=self.method, fps=fps))
 
     def _open_or_note(self, video: Video, content: str | None, fps: float | None) -> Video | None:

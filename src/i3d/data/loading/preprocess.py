@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from i3d.errors import VideoError
-from i3d.recipes.settings import FlowMethod, Preprocessing, WindowProtocol
+from i3d.errors import InputError, VideoError
+from i3d.recipes.settings import CropCenter, FlowMethod, Preprocessing, Resize, WindowProtocol
 from i3d.video.base import FrameHWC, Transform, Video
 from i3d.video.flow import flow_between, flow_to_bytes
-from i3d.video.transforms import center_crop, resize_frame, short_side_size
+from i3d.video.transforms import apply_steps, center_crop, shape_after
 
 
 def window_frames(
@@ -25,7 +25,7 @@ def window_frames(
     """
 
     def transform(frame_HWC: FrameHWC) -> FrameHWC:
-        small_HWC = resize_checked(video, frame_HWC, short_side=pre.short_side)
+        small_HWC = resize_checked(video, frame_HWC, steps=pre.resizes)
         return (small_HWC if uncropped else center_crop(small_HWC[None], size=pre.crop)[0]).copy()
 
     return video.stream(fps=protocol.fps, transform=transform, between=between)
@@ -51,11 +51,22 @@ def flow_at(
     return [flow_to[1] if index == 0 and 1 in flow_to else flow_to[index] for index in indices]
 
 
-def resize_checked(video: Video, frame_HWC: FrameHWC, *, short_side: int) -> FrameHWC:
-    """A frame, resized to a short side. One that would become too large is a VideoError."""
-    height, width = short_side_size(*frame_HWC.shape[:2], short_side=short_side)
-    check_size(video, (height, width), frame_HWC.shape)
-    return resize_frame(frame_HWC, height=height, width=width)
+def resize_checked(video: Video, frame_HWC: FrameHWC, *, steps: Sequence[Resize | CropCenter]) -> FrameHWC:
+    """A frame after resizes and crops. One that would become too large, or is too small, is a VideoError."""
+    checked_shape(video, frame_HWC.shape, steps)
+    return apply_steps(frame_HWC, steps)
+
+
+def checked_shape(video: Video, shape: tuple[int, ...], steps: Sequence[Resize | CropCenter]) -> tuple[int, int]:
+    """(height, width) of a frame after steps. One that would become too large, or is too small, is a VideoError."""
+    height, width = shape[:2]
+    try:
+        shapes = shape_after(steps, height, width)
+    except InputError as error:
+        raise VideoError(video.name, str(error), "") from error
+    for size in shapes:
+        check_size(video, size, shape)
+    return shapes[-1] if shapes else (height, width)
 
 
 def check_size(video: Video, size: tuple[int, int], shape: tuple[int, ...]) -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 from pydantic import ValidationError
 
@@ -255,7 +255,7 @@ def _testing(model: Model, parts: dict[str, _Split], config: Section) -> dict[st
     given = [norm for norm in norms if norm]
     if not given or any(norm != given[0] for norm in given):
         raise config.wrong("model", "and its pipelines must have one mean and standard deviation for all")
-    pre = {"short_side": test.short_side, "crop": test.crop, **given[0]}
+    pre = {**(test.scored() or _no_geometry(parts[split])), **given[0]}
     protocol = {**test.sampling, "crops": test.crops, "average": average}
     return {"preprocessing": pre, "protocol": protocol}
 
@@ -282,23 +282,25 @@ def _training(
     }
     if "val" in parts:
         validation = parts["val"].pipeline
-        if validation.short_side != max(pre["short_side"], validation.crop):
-            raise parts["val"].loader.wrong("pipeline", f"must resize to {pre['short_side']}, as that of the test does")
         average = model.average or "prob"
         fields["validation"] = {**validation.sampling, "crops": validation.crops, "average": average}
-        fields["validation_crop"] = validation.crop
+        geometry = validation.scored() or _no_geometry(parts["val"])
+        plain = {**pre, "short_side": pre["short_side"] and max(pre["short_side"], geometry["crop"])}
+        if any(geometry[key] != plain[key] for key in ("steps", "short_side")):
+            fields["validation_geometry"] = geometry
+        fields["validation_crop"] = geometry["crop"]
     return fields
 
 
 def _augmentation(train: _Split) -> dict[str, Any]:
-    augmentation = {"resize": None, "flip": 0.0, **train.pipeline.augmentation}
-    if "crop" not in augmentation or "size" not in augmentation:
-        where = train.loader.place("dataset")
-        raise InputError(
-            f"{where}: the pipeline of training does not bring clips to one size; end it with a crop and "
-            "Resize(scale=(224, 224), keep_ratio=False)"
-        )
-    return augmentation
+    return {"flip": 0.0, **(train.pipeline.augmented() or _no_geometry(train))}
+
+
+def _no_geometry(part: _Split) -> NoReturn:
+    raise InputError(
+        f"{part.loader.place('dataset')}: the pipeline does not bring frames to squares of one size; end its resizes "
+        "and crops with Resize(scale=(224, 224), keep_ratio=False), or with a crop"
+    )
 
 
 def default_base_batch(table: Table) -> int:

@@ -11,8 +11,9 @@ INTO_VIDEOS: Final = ("DecordInit", "OpenCVInit", "PyAVInit", "PIMSInit", "Decor
 INTO_FRAMES: Final = ("RawFrameDecode", "FrameSelector")
 PACKING: Final = ("FormatShape", "Collect", "ToTensor", "PackActionInputs")
 CROPS: Final = {"CenterCrop": "center", "ThreeCrop": "three", "TenCrop": "ten"}
-# The order of steps. A flip may come anywhere.
-ORDER: Final = ("sample", "resize", "crop", "size", "rotate", "colour", "normalise")
+# The order of steps.
+ORDER: Final = ("sample", "frames", "flip", "rotate", "colour", "normalise")
+RANDOM_CROPS: Final = ("random_resized", "multi_scale", "random")
 
 
 @dataclass
@@ -20,26 +21,79 @@ class Pipeline:
     """A pipeline, translated: fields of `TrainSampling` or `ClipProtocol`, of `Augmentation` and so on."""
 
     sampling: dict[str, Any] = field(default_factory=dict)
-    augmentation: dict[str, Any] = field(default_factory=dict)
+    augmentation: dict[str, Any] = field(default_factory=dict)  # but for the geometry
     norm: dict[str, tuple[float, ...]] = field(default_factory=dict)
     crops: str = "center"
-    crop: int = 0  # of a test pipeline
     frames: bool | None = None  # whether it decodes folders of frames; None: it has no such step
+    operations: list[tuple[Section, dict[str, Any]]] = field(default_factory=list)  # resizes and crops, as settings
     stage: int = 0  # in ORDER
 
     def comes(self, stage: str, step: Section) -> None:
         if ORDER.index(stage) < self.stage:
             raise InputError(
                 f"{step.place('type')}: {step.path}: this step comes later than in ours, which are in the order "
-                f"{', '.join(ORDER)}; move it, or leave it out"
+                f"{', '.join(ORDER)} (resizes and crops); move it, or leave it out"
             )
         self.stage = ORDER.index(stage)
 
-    @property
-    def short_side(self) -> int:
-        """The short side after the resize before the crop; without a resize, the size of the crop."""
-        resize = self.augmentation.get("resize")
-        return resize if isinstance(resize, int) else self.crop
+    def scored(self) -> dict[str, Any]:
+        """The fields of `FrameGeometry`; {} without resizes and crops. The last crop, if nothing follows, is scored."""
+        if not self.operations:
+            return {}
+        *before, (step, last) = self.operations
+        if last["kind"] == "resize":
+            before = self.operations  # the whole of a square frame
+        crop = _square(step, last.get("size"))
+        steps, short_side = _split([_fixed(*one) for one in before])
+        return {"steps": steps, "short_side": short_side, "crop": crop}
+
+    def augmented(self) -> dict[str, Any]:
+        """The geometry of `Augmentation` and its other fields; {} without resizes and crops.
+
+        The last random crop is that of the augmentation, or the last one at all. Only a resize to a square follows it.
+        """
+        if not self.operations:
+            return {}
+        kinds = [operation["kind"] for _, operation in self.operations]
+        random = [place for place, kind in enumerate(kinds) if kind in RANDOM_CROPS]
+        centre = [place for place, kind in enumerate(kinds) if kind == "crop_center"]
+        at = (random or centre or [len(kinds)])[-1]
+        size = _square(self.operations[-1][0], self.operations[-1][1].get("size"))
+        for step, _ in self.operations[at + 1 : -1]:
+            raise step.wrong("type", "comes between a crop and the last resize", "leave it out")
+        if at < len(kinds) - 1 and kinds[-1] != "resize":
+            raise self.operations[-1][0].wrong("type", "follows a random crop", "crop the middle before it")
+        crop: dict[str, Any] = {"kind": "center"}
+        if at < len(kinds):
+            step, crop = self.operations[at]
+            side = _square(step, crop["size"]) if "size" in crop else size
+            crop = {key: value for key, value in crop.items() if key != "size"}
+            crop |= {"kind": "center"} if crop["kind"] == "crop_center" else {}
+            crop |= {} if side == size else {"side": side}
+        steps, resize = _split([_fixed(*one) for one in self.operations[:at]], exact=True)
+        return {**self.augmentation, "steps": steps, "resize": resize, "crop": crop, "size": size}
+
+
+def _fixed(step: Section, operation: dict[str, Any]) -> dict[str, Any]:
+    """A resize or a centre crop, which are the same for all frames; another operation is an InputError."""
+    if operation["kind"] not in ("resize", "crop_center"):
+        raise step.wrong("type", "is followed by a resize or a crop that ours have before it", "change the order")
+    return operation
+
+
+def _square(step: Section, size: tuple[int, int] | None) -> int:
+    """The side of what the last resize or crop leaves, (height, width). Anything but a square is an InputError."""
+    if size is None or size[0] != size[1]:
+        todo = "end with CenterCrop, or with Resize(scale=(224, 224), keep_ratio=False)"
+        raise step.wrong("type", "does not bring frames to squares of one size", todo)
+    return size[0]
+
+
+def _split(operations: list[dict[str, Any]], *, exact: bool = False) -> tuple[tuple[dict[str, Any], ...], Any]:
+    """(the steps, the last resize): to a short side, or if `exact` also to a size; None if it is another step."""
+    last = operations[-1] if operations else {}
+    resize = last.get("short_side") or (last.get("size") if exact and last.get("kind") == "resize" else None)
+    return (tuple(operations), None) if resize is None else (tuple(operations[:-1]), resize)
 
 
 def read_pipeline(steps: list[Section], *, for_training: bool, placement: str) -> Pipeline:
@@ -62,7 +116,12 @@ def read_pipeline(steps: list[Section], *, for_training: bool, placement: str) -
             pipeline.comes("normalise", step)
             pipeline.norm = normalisation(step)
         elif kind == "Resize":
-            _resize(step, pipeline)
+            pipeline.comes("frames", step)
+            pipeline.operations.append((step, _resize(step, pipeline)))
+        elif kind == "CenterCrop":
+            pipeline.comes("frames", step)
+            pipeline.operations.append((step, {"kind": "crop_center", "size": _sides(step, "crop_size")}))
+            _lazy(step, pipeline)
         elif for_training:
             _train_step(step, kind, pipeline)
         else:
@@ -102,54 +161,39 @@ def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str)
     return sampling
 
 
-def _resize(step: Section, pipeline: Pipeline) -> None:
-    """Either the first resize, of whole frames, or that of the crop to the input size."""
+def _resize(step: Section, pipeline: Pipeline) -> dict[str, Any]:
+    """The fields of `Resize`. (-1, S) and (inf, S) keep the shape with a short side of S."""
     keep = step.take("keep_ratio", True)
     step.only("interpolation", "bilinear")
+    _lazy(step, pipeline)
+    scale = step.any("scale")
+    if type(scale) in (int, float):
+        raise step.wrong("scale", "is a factor of the frame's own size", "give (-1, SIDE), or (WIDTH, HEIGHT)")
     width, height = (int(side) for side in step.pair("scale"))
-    if keep and min(width, height) != -1:
-        why = "keeps the shape within a box"
-        raise step.wrong("scale", why, "write (-1, SIDE) for a short side of SIDE, or keep_ratio=False")
-    if pipeline.stage >= ORDER.index("crop"):
-        pipeline.comes("size", step)
-        if keep or height != width:
-            raise step.wrong("scale", "must be square after a crop, with keep_ratio=False")
-        pipeline.augmentation["size"] = width
-    else:
-        pipeline.comes("resize", step)
-        pipeline.augmentation["resize"] = max(width, height) if keep else (height, width)
+    if not keep:
+        return {"kind": "resize", "size": (height, width)}
+    if min(width, height) == -1:
+        return {"kind": "resize", "short_side": max(width, height)}
+    return {"kind": "resize", "within": (max(width, height), min(width, height))}
+
+
+def _lazy(step: Section, pipeline: Pipeline) -> None:
     if step.take("lazy", False):
         pipeline.augmentation["fused"] = True
 
 
 def _train_step(step: Section, kind: str, pipeline: Pipeline) -> None:
     augmentation = pipeline.augmentation
-    if kind in ("RandomResizedCrop", "MultiScaleCrop", "RandomCrop", "CenterCrop"):
-        pipeline.comes("crop", step)
-        if step.take("lazy", False):
-            augmentation["fused"] = True
     match kind:
-        case "RandomResizedCrop":
-            augmentation["crop"] = {
-                "kind": "random_resized",
-                "area": step.pair("area_range", (0.08, 1.0)),
-                "aspect": step.pair("aspect_ratio_range", (3 / 4, 4 / 3)),
-            }
-        case "MultiScaleCrop":
-            places = "random" if step.take("random_crop", False) else str(step.take("num_fixed_crops", 5))
-            augmentation["crop"] = {
-                "kind": "multi_scale",
-                "scales": tuple(float(scale) for scale in step.numbers("scales") or (1.0,)),
-                "max_gap": step.take("max_wh_scale_gap", 1),
-                "places": places,
-            }
-            step.ignore("input_size", "num_fixed_crops")  # the Resize after it sets the size
-        case "RandomCrop" | "CenterCrop":
-            is_random = kind == "RandomCrop"
-            augmentation["crop"] = {"kind": "random" if is_random else "center"}
-            augmentation["size"] = _side(step, "size" if is_random else "crop_size")
+        case "RandomResizedCrop" | "MultiScaleCrop" | "RandomCrop":
+            pipeline.comes("frames", step)
+            pipeline.operations.append((step, _random_crop(step, kind)))
+            _lazy(step, pipeline)
         case "Flip":
-            augmentation["flip"] = _flip(step)
+            ratio, before = _flip(step), augmentation.get("flip", 0.0)
+            if ratio:
+                pipeline.comes("flip", step)
+            augmentation["flip"] = ratio * (1 - before) + before * (1 - ratio)  # two flips are none
         case "Fuse":
             augmentation["fused"] = True
         case "ColorJitter":
@@ -166,13 +210,29 @@ def _train_step(step: Section, kind: str, pipeline: Pipeline) -> None:
             )
 
 
-def _side(step: Section, key: str) -> int:
-    """The side of a square, given as one number or as two equal ones."""
+def _random_crop(step: Section, kind: str) -> dict[str, Any]:
+    """The fields of a crop of `Augmentation`; of RandomCrop with its `size`."""
+    if kind == "RandomCrop":
+        return {"kind": "random", "size": _sides(step, "size")}
+    if kind == "RandomResizedCrop":
+        area, aspect = step.pair("area_range", (0.08, 1.0)), step.pair("aspect_ratio_range", (3 / 4, 4 / 3))
+        return {"kind": "random_resized", "area": area, "aspect": aspect}
+    step.ignore("input_size", "num_fixed_crops")  # the Resize after it sets the size
+    return {
+        "kind": "multi_scale",
+        "scales": tuple(float(scale) for scale in step.numbers("scales") or (1.0,)),
+        "max_gap": step.take("max_wh_scale_gap", 1),
+        "places": "random" if step.take("random_crop", False) else str(step.take("num_fixed_crops", 5)),
+    }
+
+
+def _sides(step: Section, key: str) -> tuple[int, int]:
+    """(height, width), given as one number or as (width, height)."""
     value = step.any(key)
-    sides = value if isinstance(value, list) else [value]
-    if not sides or any(type(side) is not int or side != sides[0] for side in sides):
-        raise step.wrong(key, "must be a whole number, of a square")
-    return int(sides[0])
+    sides = value if isinstance(value, list) else [value, value]
+    if len(sides) != 2 or any(type(side) is not int or side < 1 for side in sides):
+        raise step.wrong(key, "must be a whole number, or two")
+    return sides[1], sides[0]
 
 
 def _flip(step: Section) -> float:
@@ -209,9 +269,11 @@ def _imgaug(step: Section, augmentation: dict[str, Any]) -> None:
 
 def _test_step(step: Section, kind: str, pipeline: Pipeline) -> None:
     match kind:
-        case "CenterCrop" | "ThreeCrop" | "TenCrop":
-            pipeline.comes("crop", step)
-            pipeline.crops, pipeline.crop = CROPS[kind], _side(step, "crop_size")
+        case "ThreeCrop" | "TenCrop":
+            pipeline.comes("frames", step)
+            pipeline.crops = CROPS[kind]
+            name = f"crop_{pipeline.crops}"
+            pipeline.operations.append((step, {"kind": name, "size": _sides(step, "crop_size")}))
             step.ignore("lazy")
         case "Flip":
             step.only("flip_ratio", 0, 0.0, why="must be 0 in a test")

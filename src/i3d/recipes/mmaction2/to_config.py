@@ -13,7 +13,7 @@ from i3d.recipes.mmaction2.model import OUR_HUB
 from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.pipelines import CROPS
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, ResNetSettings
+from i3d.recipes.settings import ClipProtocol, FrameGeometry, ResNetSettings
 from i3d.recipes.training import StepSchedule, Training
 
 BACKBONE = {"depth", "conv1_stride_t", "pool1_stride_t", "inflate", "non_local", "zero_init_residual"}
@@ -29,8 +29,8 @@ def to_config(recipe: Recipe, lists: dict[str, ClipList], *, version: int) -> Ta
         )
     pipelines = {
         "train": _pipeline(training, training.sampling, _train_steps(training.augmentation)),
-        "val": _test_pipeline(training, training.validation, pre.short_side, training.validation_crop),
-        "test": _test_pipeline(training, recipe.protocol, pre.short_side, pre.crop),
+        "val": _test_pipeline(training, training.validation, pre.with_crop(training.validation_crop)),
+        "test": _test_pipeline(training, recipe.protocol, pre),
     }
     norm = _dict(mean=list(pre.mean), std=list(pre.std))
     model = _model(network, training)
@@ -75,9 +75,9 @@ def _pipeline(training: Training, sampling: TrainSampling | ClipProtocol, steps:
     return [_dict(type="DecordInit"), sample, _dict(type="DecordDecode"), *steps]
 
 
-def _test_pipeline(training: Training, how: ClipProtocol, short_side: int, crop: int) -> Any:
+def _test_pipeline(training: Training, how: ClipProtocol, geometry: FrameGeometry) -> Any:
     kind = next(name for name, crops in CROPS.items() if crops == how.crops)
-    steps = [_dict(type="Resize", scale=[-1, short_side]), _dict(type=kind, crop_size=crop)]
+    steps = [_dict(type="Resize", scale=[-1, geometry.short_side]), _dict(type=kind, crop_size=geometry.crop)]
     return _pipeline(training, how, steps, test_mode=True)
 
 

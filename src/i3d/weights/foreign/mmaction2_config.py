@@ -47,6 +47,7 @@ def read_saved_config(
         steps = config.each("test_pipeline")
         placement = "end_to_end" if version else "centred"
         pipeline = read_pipeline(steps, for_training=False, placement=placement) if steps else Pipeline()
+        geometry = pipeline.scored()
         config.close_parts()
     except InputError as error:
         raise WeightsError(f"{error}; --recipe NAME loads it without its config") from error
@@ -60,7 +61,6 @@ def read_saved_config(
     network = ResNetSettings.model_validate(
         settings | {key: read.network[key] for key in UNSTORED if key in read.network}
     )
-    sides = {"short_side": pipeline.short_side, "crop": pipeline.crop} if pipeline.crop else {}
     protocol = {**pipeline.sampling, "crops": pipeline.crops} if steps else {}
     average = {"average": read.average} if read.average else {}
-    return network, read.multi_label, protocol | average, {**sides, **pipeline.norm, **read.norm}
+    return network, read.multi_label, protocol | average, {**geometry, **pipeline.norm, **read.norm}
