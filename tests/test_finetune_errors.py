@@ -108,6 +108,14 @@ def test_a_record_that_cannot_be_read(root):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("content", ['{"my": "settings"}', "my notes", ""])
+def test_a_record_of_others_is_not_replaced(root, content):
+    (root / "mine").mkdir(exist_ok=True)
+    (root / "mine/finetune.json").write_text(content)
+    assert "finetune.json: was not written by a run, or is damaged" in error(root, work_dir="mine")
+    assert (root / "mine/finetune.json").read_text() == content
+
+
 def test_a_folder_that_cannot_be_written(root):
     (root / "file").write_text("")
     message = train(

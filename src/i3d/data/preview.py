@@ -87,8 +87,7 @@ def preview_dataset(
         raise InputError("a preview shows training clips: give a dataset with a training view")
     paths = _output_files(out, force=force)
     chosen = choose_clips(annotations, num_clips=num_clips, seed=dataset.seed)
-    order = np.random.default_rng((dataset.seed, 1)).permutation(len(dataset))
-    sample = np.sort(order[:MAX_INSPECTED]).tolist()
+    sample = np.sort(np.random.default_rng((dataset.seed, 1)).permutation(len(dataset))[:MAX_INSPECTED]).tolist()
     to_open = sorted({*chosen, *sample})
     num_steps = len(to_open) + len(chosen)
     infos: dict[int, _VideoInfo | UnreadableClip] = {}
@@ -99,12 +98,12 @@ def preview_dataset(
         if on_clip is not None:
             on_clip(completed, num_steps)
     bad = {index: info for index, info in infos.items() if isinstance(info, UnreadableClip)}
-    classes = counted(len(annotations.classes), "class", "classes")
-    source = f"{annotations.source}: {counted(len(annotations), 'clip')}, {classes}"
+    num_clips_text, classes = counted(len(annotations), "clip"), counted(len(annotations.classes), "class", "classes")
+    source = f"{annotations.source}: {num_clips_text}, {classes}"
     with contact_sheet(
         paths[0],
         len(chosen),
-        title=f"Training clips after augmentation: {len(chosen)} of {counted(len(annotations), 'clip')}",
+        title=f"Training clips after augmentation: {len(chosen)} of {num_clips_text}",
         lines=(source, *_describe(dataset, view, epoch)),
         size=view.augmentation.size,
         legend_HWC=_flow_wheel() if dataset.num_channels == 2 else None,

@@ -17,12 +17,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Generic, NoReturn, Self, TypeVar
+from typing import Any, BinaryIO, Final, Generic, Self, TypeVar
 
 from i3d.errors import InputError, abridged, counted, first_line, printable
 from i3d.utils.atomic_files import try_lock_for_process, write_atomically, writing_to
 from i3d.utils.outputs import RESUME, check_new, is_open_file, resume_log
-from i3d.utils.text import refuse_endless
+from i3d.utils.text import parse_json, refuse_endless
 
 DIGEST: Final = ', "digest": "'  # before the digest, at the end of a line
 WRITTEN: Final = "written"  # key of a line with the SHA-256 of the output
@@ -214,23 +214,12 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """The JSON record of an output: None if there is none; empty if it is damaged, or its settings are no mapping."""
     try:
         refuse_endless(path)
-        record = json.loads(path.read_bytes(), object_pairs_hook=_once_each, parse_constant=_refuse_constant)
+        record = parse_json(path.read_text(encoding="utf-8"), where=str(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, InputError, ValueError, RecursionError):
+    except (OSError, InputError, UnicodeDecodeError):
         return {}
     return record if isinstance(record, dict) and isinstance(record.get("made_with", {}), dict) else {}
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError("a key is there twice")
-    return record
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def is_current(record: Mapping[str, Any] | None, made_with: Mapping[str, Any], signature: object) -> bool:

@@ -23,7 +23,7 @@ from i3d.finetuning.defaults import Decision, choose, with_folds
 from i3d.finetuning.diagnosis import LayerGain, describe_folds, diagnose
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.options import FinetuneOptions
-from i3d.finetuning.record import OWN_FILES, RECORD, SPLIT, write_end, write_split, write_start
+from i3d.finetuning.record import OWN_FILES, RECORD, SPLIT, check_record, write_end, write_split, write_start
 from i3d.finetuning.steps import START, CrossValidation, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder
 from i3d.training.setup import check_training_runtime
@@ -93,12 +93,8 @@ def finetune(
     work_dir = output_folder("work_dir", work_dir)
     check_not_empty(init=init)
     init = os.fspath(init)
-    if seed < 0:
-        raise InputError(f"seed {seed}: must be at least 0")
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
-    check_training_runtime(compute)
-    if multi_label and options.head == "prototype":
-        raise InputError("--head prototype: a multi-label clip has no nearest class mean; use --head linear")
+    _check_options(options, compute, seed=seed, multi_label=multi_label)
     _check_folder(work_dir)
     annotations.check_utf8(SPLIT)
     weights, device = load_weights(init, needs_classifier=False), pick_device(compute.device)
@@ -122,12 +118,21 @@ def finetune(
     return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
 
 
+def _check_options(options: FinetuneOptions, compute: ComputeConfig, *, seed: int, multi_label: bool) -> None:
+    if seed < 0:
+        raise InputError(f"seed {seed}: must be at least 0")
+    check_training_runtime(compute)
+    if multi_label and options.head == "prototype":
+        raise InputError("--head prototype: a multi-label clip has no nearest class mean; use --head linear")
+
+
 def _check_folder(work_dir: Path) -> None:
     """An InputError, before any work, if another run uses the folder or it holds files that this run would write."""
     folder = RunFolder(work_dir)
     folder.lock()
     try:
         folder.check_own(RECORD, OWN_FILES)
+        check_record(work_dir)
     finally:
         folder.release()
 

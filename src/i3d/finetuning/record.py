@@ -15,7 +15,7 @@ from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.preview import preview_dataset
 from i3d.data.resume import read_record
-from i3d.errors import printable
+from i3d.errors import InputError, printable
 from i3d.evaluation.confusion import draw_confusion
 from i3d.evaluation.report import write_report
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
@@ -39,6 +39,14 @@ OWN_FILES: Final = (  # of fine-tuning, beside its record
 )  # fmt: skip
 
 log = logging.getLogger("i3d")
+
+
+def check_record(work_dir: Path) -> None:
+    """An InputError if the folder has a file of the record's name that no fine-tuning wrote, or that is damaged."""
+    record = read_record(work_dir / RECORD)
+    if record is not None and "decisions" not in record:
+        what = "was not written by a run, or is damaged"
+        raise InputError(f"{work_dir / RECORD}: {what}; choose another --work-dir, or move the file away")
 
 
 def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
