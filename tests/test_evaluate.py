@@ -375,6 +375,7 @@ def test_bad_clips_are_counted_and_named(some_bad, models, protocol):
     assert f"top-1 {top1 * 5 / 6:.4f}" in out
     wrong = compute_metrics(evaluation, bad_as_wrong=True)
     assert wrong.by_class.num_clips_K.tolist() == [2, 2, 2]
+    assert wrong.largest_class == pytest.approx(2 / 6)  # of the same clips as the accuracy
     assert wrong.mean_class == pytest.approx(np.mean(wrong.by_class.recall_K))  # all classes are there
     assert wrong.by_class.recall_K[1] == pytest.approx(compute_metrics(evaluation).by_class.recall_K[1] / 2)
     assert "of 6 clips (1 unreadable, counted as wrong)" in out

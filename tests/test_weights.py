@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import save
 
 from i3d.errors import WeightsError
+from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionSettings, Preprocessing
 from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint
-from i3d.weights.load import load_model
+from i3d.weights.load import load_model, load_weights
 from i3d.weights.pretrained import DEFAULT, PRETRAINED
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "jax_i3d_rgb_kinetics400.npz")
@@ -82,6 +83,15 @@ def test_foreign_safetensors_and_other_hashes_are_refused(tmp_path):
         load_checkpoint(path, sha256="0" * 64)
     with pytest.raises(WeightsError, match="cannot be read"):
         load_checkpoint(tmp_path / "absent.safetensors")
+
+
+def test_class_names_that_replace_others_are_reported(tmp_path, caplog):
+    path = tmp_path / "w.safetensors"
+    save_checkpoint(path, build_network(card().recipe.network).state_dict(), card())
+    assert load_weights(path, labels=("a", "b")).card.labels == ("a", "b")
+    assert not caplog.messages
+    assert load_weights(path, labels=("b", "a")).card.labels == ("b", "a")
+    assert caplog.messages == ["w.safetensors: its class names are replaced: 'a' is now 'b', 'b' is now 'a'"]
 
 
 def test_unknown_keys_in_a_card_are_refused(tmp_path):

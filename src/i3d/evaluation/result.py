@@ -206,7 +206,7 @@ def compute_metrics(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Me
         top1_interval=proportion_interval(int(counted_N.sum()), len(counted_N)),
         top5=measures.top_k_accuracy(scores_NK, labels_N, k=5) * fraction if len(evaluation.classes) > 5 else None,
         mean_class=float(by_class.recall_K[by_class.num_clips_K > 0].mean()),
-        largest_class=float(np.bincount(labels_N).max() / len(labels_N)),
+        largest_class=float(by_class.num_clips_K.max() / len(counted_N)),
         calibration=measures.calibration_error(evaluation.probabilities_NK, labels_N),
         by_class=by_class,
         confusion_KK=measures.confusion_matrix(scores_NK, labels_N),

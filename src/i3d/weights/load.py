@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from i3d._version import __version__
-from i3d.data.labels import dataset_labels, numbered_labels
-from i3d.errors import InputError, WeightsError, abridged, printable
+from i3d.data.labels import dataset_labels, is_numbered, numbered_labels
+from i3d.errors import InputError, WeightsError, abridged, printable, quoted
 from i3d.models.factory import NETWORKS, build_meta_network, build_network
 from i3d.models.inflate import inflate_weights
 from i3d.models.network import VideoNetwork
@@ -149,7 +149,9 @@ def _load_own(
     if isinstance(recipe, str) and recipe != card.recipe.name:
         raise InputError(f"{name}: is of the recipe {card.recipe.name}; for {recipe} convert the original again")
     if labels is not None:
-        card = Card.model_validate({**dict(card), "labels": _checked(labels, card.recipe.network.num_classes)})
+        names = _checked(labels, card.recipe.network.num_classes)
+        _warn_of_renamed(name, card.labels, names)
+        card = Card.model_validate({**dict(card), "labels": names})
     expected = state_shapes(card.recipe.network)
     report = _compare(arrays, expected)
     if len(report.loaded) != len(expected) or report.unexpected:
@@ -202,6 +204,13 @@ def _compare(
         mismatched=tuple(f"{key} {actual} instead of {wanted}" for key, actual, wanted in pairs if actual != wanted),
         ignored=ignored,
     )
+
+
+def _warn_of_renamed(name: str, before: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    """A warning if given class names replace others of the file; numbered classes have no names yet."""
+    changed = [f"{quoted(a)} is now {quoted(b)}" for a, b in zip(before, labels, strict=True) if a != b]
+    if changed and not is_numbered(before):
+        log.warning("%s: its class names are replaced: %s", name, abridged(changed, 3))
 
 
 def _choose_labels(checkpoint: DetectedCheckpoint, labels: Sequence[str] | None) -> tuple[tuple[str, ...], str]:

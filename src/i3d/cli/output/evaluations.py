@@ -122,8 +122,8 @@ def _print_accuracy(evaluation: Evaluation, metrics: Metrics) -> None:
         print(f"top-5 {f.top5:.4f}")
     print(f"mean class {f.mean_class:.4f}")
     print(f"calibration error {f.calibration:.4f}")
-    counts_K = Counter(evaluation.class_N.tolist())
-    largest = printable(evaluation.classes[min(counts_K, key=lambda k: (-counts_K[k], k))])
+    assert f.by_class is not None
+    largest = printable(evaluation.classes[int(f.by_class.num_clips_K.argmax())])
     print(f'always "{largest}" would give {f.largest_class:.4f}')
     if f.top1 <= f.largest_class:
         print(f'the model is no better than always naming "{largest}"')
