@@ -13,7 +13,7 @@ import pytest
 from i3d.data import read_annotations
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.view_stream import ViewSampler
-from i3d.errors import InputError
+from i3d.errors import InputError, VideoError
 from i3d.recipes.io import load_recipe
 from i3d.recipes.settings import Preprocessing
 from i3d.video.geometry import draw_geometry
@@ -190,6 +190,21 @@ def test_a_checkpoint_with_the_config_has_its_geometry(tmp_path, number):
     saved = load_weights(tiny_checkpoint(tmp_path / "a.pth", config=text)).card.recipe
     assert saved.preprocessing == recipe.preprocessing
     assert saved.protocol.crops == recipe.protocol.crops
+
+
+@pytest.mark.parametrize(
+    ("test", "why"),
+    [
+        ([crop(60)], "a crop of 60 does not fit into frames of 70 x 50; resize them first"),
+        ([crop((60, 51)), SQUASH], "centre 60 x 51 does not fit into frames of 70 x 50; resize them first"),
+    ],
+)
+def test_videos_smaller_than_a_crop_are_named(tmp_path, clip, test, why):
+    recipe, (annotations, _) = load_recipe(str(config(tmp_path, config_text(test, [SQUASH], [SQUASH])))), clip
+    (bad,) = ClipDataset(annotations, TestView(recipe.protocol, recipe.preprocessing))[0, 0].bad
+    assert bad.reason == f"{annotations.file(0)}: {why}"
+    with pytest.raises(VideoError, match=why):
+        list(ViewSampler(recipe.protocol, recipe.preprocessing, None).views(annotations.file(0)))
 
 
 @pytest.mark.parametrize(

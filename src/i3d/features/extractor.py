@@ -135,8 +135,7 @@ class FeatureExtractor:
 
     def _frames(self, video: Video, times: "_Times") -> Iterator[FrameHWC]:
         """The input frames of all streams, concatenated along the channels: RGB, x and y of flow, or both."""
-        steps = self.streams[0].preprocessing.resizes
-        frames = times.decode(partial(resize_checked, video, steps=steps))
+        frames = times.decode(partial(resize_checked, video, geometry=self.streams[0].preprocessing))
         frames = frames if self.change is None else self.change(frames)
         methods = [stream.flow for stream in self.streams]
         if not any(methods):

@@ -290,7 +290,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             for d, (_, frame_HWC, _) in enumerate(part.iter_frames_at(wanted_D)):
                 self.timer.lap("decode")
                 if d == 0:
-                    height, width = checked_shape(part.video, frame_HWC.shape, pre.resizes)
+                    height, width = checked_shape(part.video, frame_HWC.shape, pre)
                     frames_DHWC = allocate_uint8((len(wanted_D), height, width, self.num_channels))
                 if pre.steps or pre.short_side is None:
                     np.copyto(frames_DHWC[d].numpy(), apply_steps(frame_HWC, pre.resizes))

@@ -22,7 +22,7 @@ from i3d.data.content import CHANGED, content_digest
 from i3d.data.flow_files import flow_as_rgb, flow_from_rgb
 from i3d.data.loading.preprocess import flow_at, resize_checked
 from i3d.errors import InputError, VideoError
-from i3d.recipes.settings import FlowMethod, NetworkSettings, Preprocessing, Resize, flow_method
+from i3d.recipes.settings import FlowMethod, FrameGeometry, NetworkSettings, Preprocessing, flow_method
 from i3d.utils.atomic_files import writing_to
 from i3d.utils.cache import Cache, cache_key
 from i3d.video.base import FrameHWC, Video
@@ -88,7 +88,7 @@ class ClipFlow:
         if record is not None and path.exists() and not is_intact:
             log.warning("%s: damaged since it was cached; the flow is computed again", path)
         if not is_intact:
-            resize = partial(resize_checked, video, steps=[Resize(short_side=short_side)])
+            resize = partial(resize_checked, video, geometry=FrameGeometry(short_side=short_side, crop=1))
             self._write(path, video.stream(fps=fps, transform=resize, between=between))
             self._check_unchanged(video, content, path)
             record = {"sha256": content_digest(path), "notes": video.notes, "frames": video.frames_decoded}
@@ -112,7 +112,7 @@ class ClipFlow:
             with cached as flow:
                 yield from flow.stream(transform=flow_from_rgb)
             return
-        resize = partial(resize_checked, video, steps=[Resize(short_side=self.short_side)])
+        resize = partial(resize_checked, video, geometry=FrameGeometry(short_side=self.short_side, crop=1))
         frames = video.stream(fps=fps, transform=resize)
         yield from self._flow_bytes(frames)
 
@@ -127,7 +127,7 @@ class ClipFlow:
         if cached := self._open_or_note(video, content if wants_half else None, fps):
             with cached as flow:
                 return np.stack([flow_HW2 for _, flow_HW2, _ in flow.iter_frames_at(wanted_D, transform=flow_from_rgb)])
-        resize = partial(resize_checked, video, steps=[Resize(short_side=self.short_side)])
+        resize = partial(resize_checked, video, geometry=FrameGeometry(short_side=self.short_side, crop=1))
         return np.stack(flow_at(video, wanted_D.tolist(), resize, method=self.method, fps=fps))
 
     def _open_or_note(self, video: Video, content: str | None, fps: float | None) -> Video | None:

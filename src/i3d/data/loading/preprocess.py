@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from i3d.errors import InputError, VideoError
-from i3d.recipes.settings import CropCenter, FlowMethod, Preprocessing, Resize, WindowProtocol
+from i3d.recipes.settings import FlowMethod, FrameGeometry, Preprocessing, WindowProtocol
 from i3d.video.base import FrameHWC, Transform, Video
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.transforms import apply_steps, center_crop, shape_after
@@ -25,7 +25,7 @@ def window_frames(
     """
 
     def transform(frame_HWC: FrameHWC) -> FrameHWC:
-        small_HWC = resize_checked(video, frame_HWC, steps=pre.resizes)
+        small_HWC = resize_checked(video, frame_HWC, geometry=pre)
         return (small_HWC if uncropped else center_crop(small_HWC[None], size=pre.crop)[0]).copy()
 
     return video.stream(fps=protocol.fps, transform=transform, between=between)
@@ -51,22 +51,26 @@ def flow_at(
     return [flow_to[1] if index == 0 and 1 in flow_to else flow_to[index] for index in indices]
 
 
-def resize_checked(video: Video, frame_HWC: FrameHWC, *, steps: Sequence[Resize | CropCenter]) -> FrameHWC:
-    """A frame after resizes and crops. One that would become too large, or is too small, is a VideoError."""
-    checked_shape(video, frame_HWC.shape, steps)
-    return apply_steps(frame_HWC, steps)
+def resize_checked(video: Video, frame_HWC: FrameHWC, *, geometry: FrameGeometry) -> FrameHWC:
+    """A frame before its crops. One that would become too large, or is too small for them, is a VideoError."""
+    checked_shape(video, frame_HWC.shape, geometry)
+    return apply_steps(frame_HWC, geometry.resizes)
 
 
-def checked_shape(video: Video, shape: tuple[int, ...], steps: Sequence[Resize | CropCenter]) -> tuple[int, int]:
-    """(height, width) of a frame after steps. One that would become too large, or is too small, is a VideoError."""
+def checked_shape(video: Video, shape: tuple[int, ...], geometry: FrameGeometry) -> tuple[int, int]:
+    """(height, width) before the crops. Frames that become too large, or are too small for them, are a VideoError."""
     height, width = shape[:2]
     try:
-        shapes = shape_after(steps, height, width)
+        shapes = shape_after(geometry.resizes, height, width)
     except InputError as error:
-        raise VideoError(video.name, str(error), "") from error
-    for size in shapes:
-        check_size(video, size, shape)
-    return shapes[-1] if shapes else (height, width)
+        why, todo = str(error).split("; ")
+        raise VideoError(video.name, why, todo) from error
+    for height, width in shapes:
+        check_size(video, (height, width), shape)
+    if min(height, width) < geometry.crop:
+        what = f"a crop of {geometry.crop} does not fit into frames of {width} x {height}"
+        raise VideoError(video.name, what, "resize them first")
+    return height, width
 
 
 def check_size(video: Video, size: tuple[int, int], shape: tuple[int, ...]) -> None:

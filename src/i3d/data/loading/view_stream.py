@@ -91,7 +91,7 @@ class ViewSampler:
             fps = rate or video.fps or 0.0
             seconds_T = wanted / fps if fps else np.zeros(len(wanted))
         else:
-            resize = partial(resize_checked, video, steps=pre.resizes)
+            resize = partial(resize_checked, video, geometry=pre)
             expected, num_frames = 0, video.num_frames
             while expected != num_frames:  # again, if fewer frames could be decoded than the packets announce
                 expected, indices_VT = num_frames, sample(num_frames)
