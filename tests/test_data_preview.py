@@ -109,7 +109,8 @@ def draw_calls(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "num_clips"), [(40, 1), (56, 2), (150, 1)])
 def test_the_sheet_shows_the_pixels_of_the_dataset(videos, tmp_path, size, num_clips):
-    rows = [f"{clip},{start},5" for start in (0, 0.1) for clip in ("long.mp4,a", "short.mp4,a", "slow.mp4,b")]
+    ends = {"long.mp4,a": 2, "short.mp4,a": 0.4, "slow.mp4,b": 2}
+    rows = [f"{clip},{start},{end}" for start in (0, 0.1) for clip, end in ends.items()]
     annotations = table(videos, rows, header="path,label,start,end")
     dataset = ClipDataset(annotations, view(size, num_clips=num_clips), seed=3)
     preview = preview_dataset(dataset, tmp_path / "out", epoch=2)

@@ -163,7 +163,7 @@ def test_an_interrupted_validation_of_the_start_is_repeated(tmp_path, monkeypatc
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": 2})})
     annotations = i3d.data.read_annotations(clips / "clips.csv")
     parts = annotations.select_split("train"), annotations.select_split("val")
-    monkeypatch.setattr(i3d.training.run, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(i3d.training.run, "draw_curves", lambda *_, **__: None)
 
     def run(name):
         compute = ComputeConfig("cpu", num_workers=0)
