@@ -30,7 +30,7 @@ from i3d.errors import InputError
 from i3d.video.file_headers import find_truncation
 from i3d.video.reader import open_video
 from support.dying_jobs import inspect_or_die
-from support.rendering import encode
+from support.rendering import encode, render
 
 check = partial(check_dataset, num_workers=1)  # a process starts in a second
 CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
@@ -188,6 +188,20 @@ def test_reasons_and_facts(checked, videos):
     assert "moov" in rows["moov.mp4"].reason
     assert 0 < rows["cut.mkv"].num_frames < 40
     assert all(row.reason.isprintable() for row in checked[0].rows)
+
+
+def test_a_variable_frame_rate_that_is_made_constant_is_reported(tmp_path):
+    """The new file has one rate: frames that follow each other faster are left out, slow ones repeated."""
+    root = tmp_path / "d"
+    root.mkdir()
+    stamps = [40 * n if n < 20 else 800 + 10 * (n - 20) for n in range(60)]
+    render(root / "v.mkv", num_frames=60, stamps=stamps)
+    content = (root / "v.mkv").read_bytes()
+    (root / "v.mkv").write_bytes(content[: len(content) * 9 // 10])
+    (row,) = check_dataset(root, num_workers=1, fix=tmp_path / "fixed").rows
+    with open_video(row.fixed_to) as video:
+        assert video.num_frames != row.num_frames
+        assert row.reason.endswith(f"{video.num_frames} of the {row.num_frames} decodable frames encoded again")
 
 
 def test_fixing_makes_new_files_and_leaves_the_old(checked, videos):

@@ -399,6 +399,22 @@ def test_links_folders_and_devices(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("num_good", [1, 3, 9, 20])
+def test_all_frames_before_the_damage_are_decoded(tmp_path, num_good):
+    """The reader sorts the times of five frames in a row: those that wait when decoding fails are not lost."""
+    file = render(tmp_path / "v.avi", num_frames=24, codec="mjpeg")
+    with av.open(str(file)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(file.read_bytes())
+    begin, size = packets[num_good]
+    content[begin + 8 : begin + 8 + size] = bytes(size)
+    file.write_bytes(bytes(content))
+    numbers = []
+    with open_video(file) as video, pytest.raises(VideoError, match=f"failed after {num_good} frame"):
+        numbers.extend(map(read_number, video.stream()))
+    assert numbers == list(range(num_good))
+
+
 def test_a_truncated_file_fails_or_reports_that_it_is_short(tmp_path):
     """Cut at many places, no container gives fewer frames in silence."""
     for suffix, codec, container in [

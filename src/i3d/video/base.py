@@ -23,7 +23,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import VideoError, printable
+from i3d.errors import ASKS_UNIT, VideoError, printable
 from i3d.video.sampling import slot_at
 
 FrameHWC = npt.NDArray[np.uint8]
@@ -326,7 +326,7 @@ def why_late(
     }
     units = " or ".join(unit for unit, is_possible in fits.items() if is_possible)
     place = f"begins at {start:,.3f}" if is_late else f"ends at {end_seconds:,.3f}"
-    question = f"are these {units}? " if units else ""
+    question = f"{ASKS_UNIT} {units}? " if units else ""
     why = f"the part {place} s, the video ends at {video_end:,.3f} s"
     return why, f"{question}give times in seconds, or correct the list"
 
@@ -343,9 +343,20 @@ def assign_times(stamped: Iterator[StampedFrame], *, period: Fraction, name: str
     The first frame is at 0. Time stamps that are reordered within a few frames (AVI) are sorted; one that is missing
     or does not increase is replaced by the previous one plus `period`. A frame lasts until the next one.
     """
-    starts = _increasing_times(_sorted_stamps(stamped), period, name)
+    failures: list[Exception] = []
+    starts = _increasing_times(_sorted_stamps(_until_failure(stamped, failures)), period, name)
     for index, ((seconds, rgb), (until, _)) in enumerate(pairwise(starts)):
         yield DecodedFrame(index, seconds, until, rgb)
+    if failures:
+        raise failures[0]
+
+
+def _until_failure(stamped: Iterator[StampedFrame], failures: list[Exception]) -> Iterator[StampedFrame]:
+    """The frames before an exception, which is stored: those that wait for their order are decoded and not lost."""
+    try:
+        yield from stamped
+    except Exception as error:  # raised again behind the last frame
+        failures.append(error)
 
 
 def _sorted_stamps(stamped: Iterator[StampedFrame]) -> Iterator[StampedFrame]:

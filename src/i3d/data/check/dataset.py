@@ -28,7 +28,7 @@ from i3d.data.formats.inputs import VIDEO_SUFFIXES, expand_inputs
 from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNaming, infer_common_naming
 from i3d.data.rows import Rows
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, doubt_units, printable
 from i3d.utils.arguments import checks_types
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.video.base import displayed_between, why_late
@@ -270,7 +270,8 @@ class _DatasetCheck:
         rows = tuple(clip.report() for clip in self.clips)
         counted = Counter(row.status for row in rows)
         counts: dict[str, int] = {status: counted[status] for status in STATUSES if counted[status]}
-        return DatasetReport(source, rows, counts, self.warnings)
+        doubt = doubt_units(row.reason for row in rows)
+        return DatasetReport(source, rows, counts, (*self.warnings, *([doubt] * bool(doubt))))
 
     def find_duplicates(self) -> None:
         """Find clips with equal bytes: of two, the later one, if both are the same part or in different splits."""
@@ -342,7 +343,9 @@ class _DatasetCheck:
                 if isinstance(fixed, str):
                     files[number].add_remark(f"not encoded again: {fixed}")
                     continue
-                files[number].add_remark(f"{fixed} frames encoded again")
+                decodable = files[number].info.num_frames
+                lost = "" if fixed == decodable else f" of the {decodable} decodable"  # behind damage
+                files[number].add_remark(f"{fixed}{lost} frames encoded again")
                 for clip in files[number].clips:
                     clip.fixed_to = str(jobs[number].target)
 
