@@ -16,7 +16,7 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.pack import pack_dataset
 from i3d.evaluation.evaluate import evaluate
-from i3d.evaluation.result import compute_metrics
+from i3d.evaluation.result import BadClip, compute_metrics
 from i3d.evaluation.result_file import read_evaluation, write_evaluations
 from i3d.evaluation.scorer import EvaluationOptions
 from i3d.evaluation.scoring import softmax
@@ -373,7 +373,7 @@ def test_bad_clips_are_counted_and_named(some_bad, models, protocol):
     out, err = run(*options, "--bad-as-wrong", expected=3)
     assert "5 of 6 clips were done before (r.json)" in err
     assert f"top-1 {top1 * 5 / 6:.4f}" in out
-    wrong = compute_metrics(evaluation, bad_as_wrong=True)
+    wrong = compute_metrics(replace(evaluation, bad_as_wrong=True))
     assert wrong.by_class.num_clips_K.tolist() == [2, 2, 2]
     assert wrong.largest_class == pytest.approx(2 / 6)  # of the same clips as the accuracy
     assert wrong.mean_class == pytest.approx(np.mean(wrong.by_class.recall_K))  # all classes are there
@@ -441,6 +441,23 @@ def test_other_frames_than_the_network_takes(clips, tmp_path):
 # the file
 
 
+def test_a_score_counts_unreadable_clips_as_the_test_did(clips, models, tmp_path):
+    good = score_clips(models["windows"], read_annotations(clips / "clips.csv"))
+    bad = (BadClip("x.mp4", "x.mp4", (0,), "x.mp4: empty; copy it again", 6),)
+    for is_wrong in (False, True):
+        evaluation = replace(good, bad=bad, bad_as_wrong=is_wrong)
+        file = tmp_path / f"{is_wrong}.json"
+        write_evaluations(file, [(evaluation, compute_metrics(evaluation))])
+        assert read_evaluation(file).bad_as_wrong == is_wrong
+        for more in ([], ["--bad-as-wrong"]):
+            result = run_here(["i3d", "score", file, *more])
+            assert f"of {6 + (is_wrong or bool(more))} clips (1 unreadable, " in result.stdout
+            assert "warning: x.mp4: empty" in result.stderr
+            assert "error" not in result.stderr
+    file.write_text(file.read_text().replace('"bad_as_wrong": true', '"bad_as_wrong": false', 1))
+    assert "its digest is of other" in run_here(["i3d", "score", file]).stderr
+
+
 def test_the_file_round_trips(clips, models, tmp_path):
     evaluation = score_clips(models["windows"], read_annotations(clips / "clips.csv"))
     write_evaluations(tmp_path / "r.json", [(evaluation, compute_metrics(evaluation))])
@@ -450,7 +467,7 @@ def test_the_file_round_trips(clips, models, tmp_path):
     document = json.loads((tmp_path / "r.json").read_text())
     assert (document["format"], document["version"], document["sha256"]) == (
         "i3d evaluation",
-        1,
+        2,
         evaluation.weights_sha256,
     )
     assert document["protocols"]["windows"]["metrics"]["top1"] == compute_metrics(evaluation).top1
@@ -502,7 +519,7 @@ def test_files_that_are_no_evaluation_are_refused(clips, models, tmp_path):
     good = json.loads(path.read_text())
     clip = good["clips"][0]
     for change, message in [
-        ({"version": 2}, "version '2' of the format, only 1 is supported"),
+        ({"version": 1}, "version '1' of the format, only 2 is supported"),
         ({"format": "x"}, "not an evaluation"),
         ({"classes": ["a", "b"]}, "damaged"),
         ({"clips": [{**clip, "labels": [7]}]}, "damaged .labels"),

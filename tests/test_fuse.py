@@ -104,7 +104,7 @@ def test_clips_that_one_stream_could_not_read_are_bad():
     other = fuse_scores([lacks, one])
     assert [bad.place for bad in other.bad] == [7]
     assert np.array_equal(other.scores_NK, fused.scores_NK)
-    assert compute_metrics(fused, bad_as_wrong=True).num_clips == 60
+    assert compute_metrics(replace(fused, bad_as_wrong=True)).num_clips == 60
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_halves_contain_their_own_bad_clips():
         assert side[0].bad == side[1].bad
         num_clips = len(side[0].files_N) + len(side[0].bad)
         assert all(clip.place < num_clips for clip in side[0].bad)
-        assert compute_metrics(side[0], bad_as_wrong=True).num_clips == num_clips
+        assert compute_metrics(replace(side[0], bad_as_wrong=True)).num_clips == num_clips
 
 
 def test_weights_are_not_chosen_on_the_reported_clips():
@@ -342,6 +342,8 @@ def test_bad_options_of_score(files, options, message):
 def test_bad_clips_count_as_wrong_in_every_metric():
     e = replace(stream(LABELS, 0), bad=tuple(BadClip("x", "x", (k % 3,), "gone", 60 + k) for k in range(15)))
     names = ("top_k_accuracy", "mean_class_accuracy")
-    plain, wrong = (named_metrics(e, compute_metrics(e, bad_as_wrong=is_wrong), names) for is_wrong in (False, True))
+    plain, wrong = (
+        named_metrics(e, compute_metrics(replace(e, bad_as_wrong=is_wrong)), names) for is_wrong in (False, True)
+    )
     for name in ("top1", "top5", "mean_class_accuracy"):
         assert wrong[name] == pytest.approx(plain[name] * 60 / 75)

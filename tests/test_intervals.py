@@ -130,5 +130,5 @@ def test_unreadable_clips_count_in_the_interval():
     labels = [0, 1] * 8
     evaluation = make_evaluation(np.eye(2)[labels], labels)
     bad = replace(evaluation, bad=(BadClip("x.mp4", "x.mp4", (0,), "gone", 16),))
-    assert compute_metrics(bad, bad_as_wrong=True).interval == proportion_interval(16, 17)
+    assert compute_metrics(replace(bad, bad_as_wrong=True)).interval == proportion_interval(16, 17)
     assert compute_metrics(bad).interval == proportion_interval(16, 16)

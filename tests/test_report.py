@@ -298,7 +298,7 @@ def test_many_classes_without_a_mistake(tmp_path):
 
 def test_bad_clips_that_count_as_wrong(tmp_path):
     bad = tuple(BadClip("x", "x", (0,), "empty", 60 + k) for k in range(20))
-    _, page = report_of(tmp_path, evaluation_of(bad=bad), bad_as_wrong=True)
+    _, page = report_of(tmp_path, replace(evaluation_of(bad=bad), bad_as_wrong=True))
     assert "20 clips are unreadable and counted as wrong." in page.text
     assert "They have no scores and count as wrong." in page.text
     right = re.search(r"the accuracy is ([\d.]+) %", page.text)[1]

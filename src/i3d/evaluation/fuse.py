@@ -172,7 +172,10 @@ def align_evaluations(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
                 raise InputError(f"{what} than in {first.data}; correct one of the lists")
     if not rows_S[0]:
         raise InputError("no clip is readable in all results")
-    return [replace(e.select(rows), bad=tuple(bad)) for e, rows in zip(same, rows_S, strict=True)]
+    counts_bad = any(e.bad_as_wrong for e in same)
+    return [
+        replace(e.select(rows), bad=tuple(bad), bad_as_wrong=counts_bad) for e, rows in zip(same, rows_S, strict=True)
+    ]
 
 
 def _with_classes(evaluation: Evaluation, first: Evaluation) -> Evaluation:

@@ -41,20 +41,19 @@ def write_report(
     notes: Sequence[str] = (),
     images: Mapping[str, bytes] | None = None,
     others: Sequence[Evaluation] = (),
-    bad_as_wrong: bool = False,
     force: bool = False,
 ) -> None:
     """Write the report of a test as one HTML file.
 
     `images`: PNG files by caption, shown at the end. `others`: evaluations of the same clips by other protocols,
-    shown in a table. `bad_as_wrong`: count unreadable clips as wrong. An existing file that is no report of i3d is an
+    shown in a table. An existing file that is no report of i3d is an
     InputError, unless `force` replaces it. Raises ValueError if no clip has scores or an image is not a PNG.
     """
     out = new_file(out, force=force, is_own=is_report)
     if not_png := [name for name, content in (images or {}).items() if not content.startswith(PNG)]:
         raise ValueError(f"images must be PNG files, {printable(not_png[0])} is not")
-    metrics = compute_metrics(evaluation, bad_as_wrong=bad_as_wrong)
-    tested = [(evaluation, metrics), *((e, compute_metrics(e, bad_as_wrong=bad_as_wrong)) for e in others)]
+    metrics = compute_metrics(evaluation)
+    tested = [(evaluation, metrics), *((e, compute_metrics(e)) for e in others)]
     script = (TEMPLATES / "sort.js").read_text(encoding="utf-8").removesuffix("\n")  # the one that the page allows
     values: dict[str, Any] = {
         "title": title or f"Test of {evaluation.model}",

@@ -82,6 +82,7 @@ class Evaluation:
     ranges_N: tuple[ClipRange, ...] = ()  # empty: all clips are whole files
     frame_naming: FrameNaming | None = None  # None: the clips are videos
     notes_N: tuple[str, ...] = ()  # of damaged or truncated files; "": none; empty: not known
+    bad_as_wrong: bool = False  # its metrics count bad clips as wrong; else they leave them out
 
     def __post_init__(self) -> None:
         shape = (len(self.files_N), len(self.classes))
@@ -184,9 +185,9 @@ def cheapest_protocol(tested: Sequence[tuple[Evaluation, Metrics]], *, within: f
 
 
 @checks_types
-def compute_metrics(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Metrics:
-    """The metrics of an evaluation. `bad_as_wrong`: count bad clips as wrong. No clip with scores is a ValueError."""
-    num_bad = len(evaluation.bad)
+def compute_metrics(evaluation: Evaluation) -> Metrics:
+    """The metrics of an evaluation. No clip with scores is a ValueError."""
+    num_bad, bad_as_wrong = len(evaluation.bad), evaluation.bad_as_wrong
     if not evaluation.files_N:
         raise ValueError("no clip has scores: the metrics are undefined")
     if evaluation.multi_label:

@@ -28,7 +28,7 @@ from i3d.utils.atomic_files import write_atomically
 from i3d.utils.text import refuse_endless
 
 FORMAT: Final = "i3d evaluation"
-VERSION: Final = 1
+VERSION: Final = 2
 YAML: Final = (".yaml", ".yml")
 Tested = tuple[Evaluation, Metrics]
 
@@ -60,9 +60,9 @@ def as_yaml(data: Any) -> str:
 def as_dict(tested: Sequence[Tested]) -> dict[str, Any]:
     """The evaluations as JSON values. They must be of the same clips and model."""
     first = tested[0][0]
-    key = first.files_N, first.classes, first.weights_sha256
-    if any((e.files_N, e.classes, e.weights_sha256) != key for e, _ in tested):
-        raise ValueError("the evaluations are not of the same clips and model")
+    key = first.files_N, first.classes, first.weights_sha256, first.bad_as_wrong
+    if any((e.files_N, e.classes, e.weights_sha256, e.bad_as_wrong) != key for e, _ in tested):
+        raise ValueError("the evaluations are not of the same clips and model, or count other clips")
     saves_views = bool(first.views_N)
     return {
         "format": FORMAT,
@@ -74,6 +74,7 @@ def as_dict(tested: Sequence[Tested]) -> dict[str, Any]:
         "data": first.data,
         "classes": list(first.classes),
         "multi_label": first.multi_label,
+        "bad_as_wrong": first.bad_as_wrong,
         "frame_naming": None if first.frame_naming is None else asdict(first.frame_naming),
         "counts": {"clips": len(first.files_N), "unreadable": len(first.bad)},
         "protocols": {
@@ -94,6 +95,7 @@ def digest_of(evaluations: Sequence[Evaluation]) -> str:
     """A hash of clips, labels, classes and scores, as they are in a file."""
     first = evaluations[0]
     listed: list[Any] = [first.model, first.weights_sha256, first.recipe, first.data, first.classes, first.multi_label]
+    listed.append(first.bad_as_wrong)
     listed += [first.files_N, first.names_N, first.labels_N, [asdict(bad) for bad in first.bad]]
     listed += [[n, asdict(part)] for n, part in enumerate(first.ranges_N) if part != ClipRange()]
     listed += [[n, note] for n, note in enumerate(first.notes_N) if note]
@@ -234,6 +236,7 @@ class _File(_Frozen):
     data: str
     classes: tuple[str, ...]
     multi_label: StrictBool
+    bad_as_wrong: StrictBool
     frame_naming: FrameNaming | None
     digest: str
     counts: dict[str, StrictInt]
@@ -277,6 +280,7 @@ def _evaluation(file: _File, name: str, average: Average | None) -> Evaluation:
         ranges_N=tuple(clip.range for clip in clips),
         frame_naming=file.frame_naming,
         notes_N=tuple(clip.note for clip in clips),
+        bad_as_wrong=file.bad_as_wrong,
     )
     if chosen == "prob" and not file.multi_label and np.abs(evaluation.scores_NK.sum(axis=1) - 1).max() > 1e-3:
         raise ValueError("probabilities that do not sum to 1")

@@ -1,5 +1,6 @@
 """`i3d score` and `i3d fuse`, and how every test ends: files, metrics, report."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ def run_score(result: Path, names: Sequence[str], top_k: Sequence[int], score_op
     check_bad_as_wrong(options, multi_label=evaluations[0].multi_label)
     evaluations = [replace(e, views_N=()) for e in evaluations]  # they are averaged now
     if not names:
-        finish(evaluations, options)
+        finish(evaluations, options, level=logging.WARNING)  # the test has counted them as errors
         return 0
     ((evaluation, metrics),) = pairs = with_metrics(evaluations, options)
     values = named_metrics(evaluation, metrics, names, top_k=top_k)
@@ -75,11 +76,12 @@ def run_fuse(results: Sequence[Path], weights: Sequence[float] | None, fuse_opti
     return 0
 
 
-def finish(evaluations: Sequence[Evaluation], options: ResultOptions | TestOptions) -> None:
+def finish(
+    evaluations: Sequence[Evaluation], options: ResultOptions | TestOptions, *, level: int = logging.ERROR
+) -> None:
     """Write the files, log the clips that could not be read, print the metrics."""
     out, pairs = options.out, with_metrics(evaluations, options)
-    for bad in evaluations[0].bad:
-        log.error(bad.reason)
+    output.log_unreadable((bad.reason for bad in evaluations[0].bad), level=level)
     output.log_notes(evaluations[0].clip_notes)
     _write(pairs, options)
     if evaluations[0].views_N and out is not None:
@@ -97,7 +99,9 @@ def finish(evaluations: Sequence[Evaluation], options: ResultOptions | TestOptio
 def with_metrics(
     evaluations: Sequence[Evaluation], options: ResultOptions | TestOptions
 ) -> list[tuple[Evaluation, Metrics]]:
-    return [(e, compute_metrics(e, bad_as_wrong=options.bad_as_wrong)) for e in evaluations]
+    """The evaluations with their metrics. A file whose test had --bad-as-wrong is scored as it was."""
+    wanted = [replace(e, bad_as_wrong=e.bad_as_wrong or options.bad_as_wrong) for e in evaluations]
+    return [(e, compute_metrics(e)) for e in wanted]
 
 
 def _write(pairs: Sequence[tuple[Evaluation, Metrics]], options: ResultOptions | TestOptions) -> None:
@@ -110,7 +114,7 @@ def _write(pairs: Sequence[tuple[Evaluation, Metrics]], options: ResultOptions |
         if out_format == "mmaction2" and first.bad:
             log.warning("%d clips could not be read; null stands in their places", len(first.bad))
     if report is not None:
-        write_report(report, first, others=others, bad_as_wrong=options.bad_as_wrong, force=True)
+        write_report(report, first, others=others, force=True)
         log.info("report: %s", printable(str(report)))
 
 
