@@ -201,6 +201,13 @@ def test_fewer_than_100_test_clips_are_never_free_of_problems(number, multi_labe
     assert is_few != ("No problem was found." in sentences) or multi_label
 
 
+def test_a_cross_validation_is_not_called_a_test():
+    evaluated = evaluation([0, 1], [0, 1])
+    metrics = compute_metrics(evaluated)
+    sentences = diagnose(evaluated, metrics, train_top1=1.0, issues=(), is_cross_validated=True)
+    assert any("The cross-validation has only 2 clips" in sentence for sentence in sentences)
+
+
 def test_other_problems_are_reported():
     assert "It predicts 'a' for 40 of 40 clips" in diagnosis([0, 1] * 20, [0] * 40)
     assert "It overfits" in diagnosis([0, 1] * 50, [0, 1] * 40 + [1, 0] * 10, train_top1=1.0)

@@ -48,9 +48,10 @@ def diagnose(
     sentences += _layers(gain)
     if metrics.num_clips < FEW_CLIPS:
         name = "mean average precision" if evaluation.multi_label else "accuracy"
-        percents = format_interval(metrics.interval, factor=100, digits=0)
+        test = "cross-validation" if is_cross_validated else "test"
+        percents = format_interval(metrics.interval, factor=100, digits=0) + " %" * bool(metrics.interval)
         sentences.append(
-            f"The test has only {tested}: the 95 % interval of the {name} is {percents}{' %' * bool(metrics.interval)}"
+            f"The {test} has only {tested}: the 95 % interval of the {name} is {percents}"
             f"{'.' if is_cross_validated else '; --cv-folds 5 tests on all clips.'}"
         )
     if any(issue.kind in ("duplicates", "leak", "sources") for issue in issues):
