@@ -56,6 +56,20 @@ def test_every_verb_asks_for_the_unit_of_times_behind_the_end(clips, verb, unit)
     assert "the video ends at 0.480 s" in words
 
 
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "benchmark"])
+def test_a_part_in_another_unit_puts_the_other_parts_in_doubt(clips, verb):
+    """0 to 0.2 may be fifths of a second, or of a millisecond."""
+    for n in range(20):
+        (clips / f"c{n}.mp4").symlink_to(clips / "a.mp4")
+    rows = [f"c{n}.mp4,{'ab'[n % 2]},0,0.2,{'train' if n < 14 else 'val'}\n" for n in range(20)]
+    (clips / "list.csv").write_text("path,label,start,end,split\n" + "".join(rows) + "a.mp4,a,100,400,train\n")
+    words = VERBS[verb].format(list="list.csv").split()
+    more = {"test": ["--split", "train", "--max-bad", "0.2"]}.get(verb, ["--max-bad", "0.2"] * (words[0] == "train"))
+    result = run(*words, *more)
+    words = " ".join(result.output.replace("\n", " ").split())
+    assert "1 part of a video was refused for the unit of the times; parts with smaller numbers were read as" in words
+
+
 def test_predict_reads_whole_videos_with_a_warning(clips):
     (clips / "list.csv").write_text("path,start,end\na.mp4,100,400\n")
     result = run("predict", "list.csv", "--model", "m.safetensors", "--device", "cpu")

@@ -1,7 +1,10 @@
 """The errors that a user can cause. Each message is one line: what, which file or value, and what to do next."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from encodings import unicode_escape  # noqa: F401  `printable` works without another open file
+from typing import Final
+
+ASKS_UNIT: Final = "are these"  # how the question for the unit of a time begins
 
 
 class I3DError(Exception):
@@ -32,6 +35,15 @@ class VideoError(I3DError):
 
 class WeightsError(I3DError):
     """A weights file is damaged or does not fit the network that was asked for."""
+
+
+def doubt_units(reasons: Iterable[str]) -> str:
+    """What to check where parts were refused for the unit of their times: other parts of the list were read; or ""."""
+    num_asked = sum(ASKS_UNIT in reason for reason in reasons)
+    if not num_asked:
+        return ""
+    refused = f"{counted(num_asked, 'part of a video was', 'parts of videos were')} refused for the unit of the times"
+    return f"{refused}; parts with smaller numbers were read as seconds: check the unit of the whole list"
 
 
 def check_not_empty(**values: object) -> None:

@@ -17,11 +17,11 @@ from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.report import ClipReport, DatasetReport
 from i3d.data.sources import guess_sources
 from i3d.data.split import find_groups
-from i3d.errors import counted, printable
+from i3d.errors import counted, doubt_units, printable
 
 Kind = Literal[
     "one class", "few clips", "empty class", "unreadable", "damaged", "two classes", "duplicates", "twice", "leak",
-    "imbalance", "sources",
+    "imbalance", "sources", "units",
 ]  # fmt: skip
 UNREADABLE: Final = ("missing", "empty", "unreadable", "no video", "crashed", "timeout", "too short")
 MAX_NAMES: Final = 5  # files that a message names
@@ -80,10 +80,12 @@ def _named(
 def _unreadable(report: DatasetReport) -> list[DataIssue]:
     num_clips = len(report.rows)
     unreadable = [f"{row.path} ({row.reason})" for row in report.rows if not is_readable(row)]
+    doubt = doubt_units(row.reason for row in report.rows)
     damaged = [row for row in report.rows if is_readable(row) and row.status in ("truncated", "damaged")]
     return [
         *_named("unreadable", unreadable, f"of {counted(num_clips, 'clip')} cannot be read and are left out",
                 is_fatal=len(unreadable) == num_clips),
+        *([DataIssue("units", doubt)] if doubt else []),
         *_named("damaged", [f"{row.path} ({row.reason})" for row in damaged],
                 "clips are damaged and used up to the damage", one="clip is damaged and used up to the damage"),
     ]  # fmt: skip

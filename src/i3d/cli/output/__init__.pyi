@@ -10,6 +10,7 @@ from .evaluations import (
 from .progress import ProgressBar
 from .results import (
     log_notes,
+    log_unreadable,
     print_catalogue,
     print_check,
     print_checks,
@@ -31,6 +32,7 @@ from .tables import print_json, print_result
 __all__ = [
     "ProgressBar",
     "log_notes",
+    "log_unreadable",
     "print_catalogue",
     "print_check",
     "print_checks",

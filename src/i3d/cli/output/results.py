@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 
 from i3d.cli.messages import log
 from i3d.cli.output.tables import format_shape, gflops, print_table, show
-from i3d.errors import counted, printable
+from i3d.errors import counted, doubt_units, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -211,12 +212,20 @@ def print_runs(summaries: Sequence[RunSummary]) -> None:
     print_table(("run", "recipe", "state", "steps", "best", "at step", "loss", "seed", "started", *differ), rows)
 
 
+def log_unreadable(reasons: Iterable[str], *, level: int = logging.ERROR) -> None:
+    """Why clips of a list could not be read, and a doubt about the others that follows from it."""
+    reasons = list(reasons)
+    for reason in reasons:
+        log.log(level, reason)
+    if doubt := doubt_units(reasons):
+        log.warning(doubt)
+
+
 def print_extraction(result: ExtractionResult, *, num_missing: int = 0) -> None:
     """Warnings about the videos, and where their frames or flow are, on stderr."""
     for path, note in result.notes:
         log.warning("%s: %s", printable(path), note)
-    for bad in result.bad:
-        log.error(bad.reason)
+    log_unreadable(bad.reason for bad in result.bad)
     reused = f", {result.num_reused} reused" if result.num_reused else ""
     clips = f"{result.num_written + result.num_reused} of {counted(result.num_clips + num_missing, 'clip')}"
     log.info("%s, %d frames%s; the list is %s", clips, result.num_frames, reused, printable(str(result.list_file)))

@@ -148,8 +148,7 @@ def run_preview(source: Path, options: PreviewOptions) -> int:
         output.print_json({**asdict(result), "sizes": sizes})
     else:
         output.print_preview(result)
-    for bad in result.unreadable:
-        log.error(bad.reason)
+    output.log_unreadable(bad.reason for bad in result.unreadable)
     log.info("images: %s", " and ".join(_name(path) for path in result.paths))
     return 3 if result.unreadable else 0
 

@@ -102,8 +102,7 @@ def run_frame_orders(model: str, options: TestOptions) -> int:
     if not is_first_rank():
         return 0
     bad = result.evaluations["forward"].bad
-    for clip in bad:
-        log.error(clip.reason)
+    output.log_unreadable(clip.reason for clip in bad)
     output.log_notes(result.evaluations["forward"].clip_notes)
     output.print_result(result, output.print_frame_orders, json=options.json)
     return 3 if bad else 0

@@ -1,6 +1,7 @@
 """Batches of clips from worker processes, in an order that does not depend on the number of workers."""
 
 import atexit
+import logging
 import multiprocessing
 import os
 import signal
@@ -20,9 +21,11 @@ import torch
 from i3d.data.loading.batch import Batch, UnreadableClip, check_free_shared_memory
 from i3d.data.loading.dataset import ClipDataset, Key, TestView, TrainView
 from i3d.data.loading.samplers import Order, balanced_order, evaluation_batches, training_batches
-from i3d.errors import I3DError, InputError, counted, first_line
+from i3d.errors import I3DError, InputError, counted, doubt_units, first_line
 from i3d.recipes.settings import WindowProtocol
 from i3d.utils.process_pool import WORKER_CONTEXT
+
+log = logging.getLogger("i3d")
 
 PREFETCH: Final = 2  # batches that each worker loads in advance
 CLIP_SECONDS: Final = 120  # time limit of a clip, after which its worker counts as hanging
@@ -126,8 +129,7 @@ class ClipLoader:
             if isinstance(batch, I3DError):
                 raise batch
             for bad in batch.bad:
-                self.bad.setdefault(bad.index, bad)
-                self.check_bad()
+                self._add_bad(bad)
             for noted in batch.notes:
                 self.notes[noted.index] = f"{self.dataset.annotations.file(noted.index)}: {noted.note}"
             yield batch
@@ -150,6 +152,13 @@ class ClipLoader:
             return training_batches(num_clips, batch_size=self.batch_size, seed=seed, epoch=epoch, order=order, **rank)
         subset = np.arange(num_clips) if self.subset is None else self.subset
         return [subset[places] for places in evaluation_batches(len(subset), batch_size=self.batch_size, **rank)]
+
+    def _add_bad(self, bad: UnreadableClip) -> None:
+        asked = self.is_training and not doubt_units(known.reason for known in self.bad.values())
+        self.bad.setdefault(bad.index, bad)
+        self.check_bad()
+        if asked and (doubt := doubt_units([bad.reason])):
+            log.warning(doubt)
 
     def check_bad(self) -> None:
         """An InputError if more clips are bad than `max_bad` allows."""
