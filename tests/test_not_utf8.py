@@ -62,3 +62,19 @@ def test_every_writer_of_lists_holds_such_names_or_refuses_them(folder, writer):
         r"its name is not UTF-8, which .* cannot hold; rename it|cannot represent this name; rename it", output
     )
     assert not (folder / source).exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "predict set --model m.safetensors --device cpu -o out.csv",
+        "test m.safetensors --data names.jsonl --root set --device cpu --workers 0 --out out.csv",
+        "data check set --workers 1 --out out.csv",
+    ],
+)
+def test_a_table_that_holds_the_bytes_of_such_names_is_reported(folder, words):
+    result = run(*words.split())
+    assert "out.csv: some file names are not UTF-8, and many programs refuse it; rename them" in " ".join(
+        result.stderr.split()
+    )
+    assert os.fsencode(ODD) in (folder / "out.csv").read_bytes()

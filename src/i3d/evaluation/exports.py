@@ -10,7 +10,7 @@ from i3d.errors import InputError
 from i3d.evaluation.result import Evaluation
 from i3d.evaluation.result_file import YAML, Tested, as_yaml, json_lines, write_evaluations
 from i3d.utils.atomic_files import write_atomically
-from i3d.utils.text import csv_text
+from i3d.utils.text import csv_text, encode_names
 
 SUFFIXES: Final = (".json", *YAML, ".csv")
 
@@ -42,7 +42,7 @@ def write_results(out: Path, tested: Sequence[Tested], *, out_format: str = "i3d
         text = as_yaml(rows) if out.suffix.lower() in YAML else f"{json_lines(rows)}\n"
         write_atomically(out, text.encode())
     elif out.suffix.lower() == ".csv":
-        write_atomically(out, as_csv([e for e, _ in tested]).encode("utf-8", "surrogateescape"))
+        write_atomically(out, encode_names(as_csv([e for e, _ in tested]), out))
     else:
         write_evaluations(out, tested)
 

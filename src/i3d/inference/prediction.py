@@ -16,7 +16,7 @@ from i3d.errors import printable
 from i3d.evaluation.scoring import top_k
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.outputs import PNG_METADATA, is_drawing, new_file
-from i3d.utils.text import csv_text
+from i3d.utils.text import csv_text, encode_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,7 +135,7 @@ class Predictions(list[Prediction]):
         text = to_csv(self, top_k=max((len(row.predictions) for row in self), default=1))
         if path is not None:
             out = new_file(path, (".csv",), force=force)
-            write_atomically(out, text.encode("utf-8", "surrogateescape"))
+            write_atomically(out, encode_names(text, out))
         return text
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, force: bool = False) -> "Figure":
@@ -191,7 +191,7 @@ def write_predictions(path: Path, rows: Sequence[Prediction], *, top_k: int) -> 
             text = "".join(json.dumps(row.to_dict()) + "\n" for row in rows)
         case _:
             text = to_csv(rows, top_k=top_k)
-    write_atomically(path, text.encode("utf-8", "surrogateescape"))
+    write_atomically(path, encode_names(text, path))
 
 
 def best_labels(probabilities_K: npt.ArrayLike, labels: Sequence[str], *, k: int) -> tuple[LabelScore, ...]:

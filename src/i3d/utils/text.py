@@ -3,13 +3,16 @@
 import csv
 import io
 import json
+import logging
 import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.errors import InputError, counted, first_line, quoted
+from i3d.errors import InputError, counted, first_line, printable, quoted
+
+log = logging.getLogger("i3d")
 
 MAX_LINE_CHARACTERS: Final = 65_536
 MAX_BYTES: Final = 2**29
@@ -113,6 +116,15 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def encode_names(text: str, path: Path) -> bytes:
+    """The bytes of a table with file names, for the file `path`. Names that are not UTF-8 stay as they are on disk."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        log.warning("%s: some file names are not UTF-8, and many programs refuse it; rename them", printable(str(path)))
+        return text.encode("utf-8", "surrogateescape")
 
 
 def group_pattern(group_by: str) -> re.Pattern[str]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from i3d.data.check.clip import Status
 from i3d.errors import printable
 from i3d.utils.atomic_files import write_atomically
-from i3d.utils.text import csv_text
+from i3d.utils.text import csv_text, encode_names
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet evaluates cells that begin with these
 
@@ -57,7 +57,7 @@ def write_report(path: Path, report: DatasetReport) -> None:
     names = [f.name for f in fields(ClipReport)]
     rows = [["label" if name == "labels" else name for name in names]]
     rows += [[_cell(name, getattr(row, name)) for name in names] for row in report.rows]
-    write_atomically(path, csv_text(rows).encode("utf-8", "surrogateescape"))
+    write_atomically(path, encode_names(csv_text(rows), path))
 
 
 def _cell(name: str, value: Any) -> str:
