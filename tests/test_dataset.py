@@ -22,7 +22,7 @@ from i3d.data.loading import loader as loader_module
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
-from i3d.data.loading.samplers import evaluation_batches, training_batches
+from i3d.data.loading.samplers import epoch_order, evaluation_batches, training_batches
 from i3d.data.pack import pack_dataset
 from i3d.data.shards import Shards
 from i3d.errors import InputError
@@ -316,11 +316,24 @@ def test_batches_of_workers_lie_in_shared_memory(videos):
     assert batch.clips_NVTHWC.dtype == torch.uint8
 
 
+def test_clips_come_in_the_order_of_the_list_and_a_short_batch_is_left_out(videos):
+    dataset = ClipDataset(read_annotations(videos / "clips.csv"), train_view())
+    how = {"batch_size": 5, "num_workers": 0, "shuffle": False}
+    orders = [
+        [batch.indices_N.tolist() for batch in ClipLoader(dataset, drop_last=drop_last, **how).batches(epoch=epoch)]
+        for drop_last in (False, True) for epoch in (0, 3)
+    ]  # fmt: skip
+    assert orders[0] == orders[1] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+    assert orders[2] == orders[3] == orders[0][:2]
+    with pytest.raises(InputError, match=r"drop_last: 12 clips make no whole step of 3 x 5; set it to false"):
+        ClipLoader(dataset, **how, drop_last=True, world_size=3)
+
+
 def test_every_rank_has_equal_batches_and_no_clip_is_lost():
     for num_clips in (1, 2, 3, 10, 17):
         for world_size in (1, 2, 3):
             parts = [
-                training_batches(num_clips, batch_size=2, seed=1, epoch=0, rank=rank, world_size=world_size)
+                training_batches(np.arange(num_clips), batch_size=2, rank=rank, world_size=world_size)
                 for rank in range(world_size)
             ]
             assert len({tuple(map(len, part)) for part in parts}) == 1
@@ -408,7 +421,7 @@ def some_bad(videos, tmp_path):
 @pytest.mark.slow
 def test_bad_clips_are_replaced_by_the_next_of_the_order_and_counted(some_bad):
     dataset = ClipDataset(read_annotations(some_bad / "clips.csv"), train_view(), seed=1)
-    order = [int(i) for batch in training_batches(12, batch_size=12, seed=1, epoch=0) for i in batch]
+    order = [int(i) for batch in training_batches(epoch_order(12, seed=1, epoch=0), batch_size=12) for i in batch]
     expected = [
         next(order[(place + k) % 12] for k in range(12) if order[(place + k) % 12] not in (4, 7)) for place in range(12)
     ]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import ValidationError
 
 from i3d.recipes.augmentation import (
@@ -17,7 +18,8 @@ from i3d.recipes.augmentation import (
 )
 from i3d.video.geometry import Box, Geometry, draw_box, draw_geometry
 from i3d.video.photometric import (
-    _OPERATIONS,
+    OPERATIONS,
+    PYTORCHVIDEO_OPERATIONS,
     augment_pixels,
     drop_pixels,
     erase,
@@ -218,22 +220,44 @@ def test_erasing_fills_one_box_of_all_frames_with_the_same_noise():
     assert np.array_equal(untouched, clip)
 
 
-@pytest.mark.parametrize("name", sorted(_OPERATIONS))
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
 def test_rand_augment_has_14_operations_that_preserve_the_size(name):
-    from PIL import Image
-
     image = Image.fromarray(frames(1)[0])
-    out = _OPERATIONS[name](image, 0.9)
+    out = OPERATIONS[name](image, 0.9)
     assert out.size == image.size
     assert out.mode == "RGB"
     assert (np.asarray(out) != np.asarray(image)).any() == (name != "identity") or name == "auto_contrast"
-    assert len(_OPERATIONS) == 14
+    assert len(OPERATIONS) == 14
 
 
 def test_rand_augment_changes_all_frames_alike():
     clip = np.tile(frames(1), (3, 1, 1, 1))
     rand_augment(clip, RandAugment(num_ops=3), rng=np.random.default_rng(1))
     assert (clip == clip[0]).all()
+
+
+def test_operations_of_pytorchvideo_on_8_bits():
+    """As torchvision's on uint8: solarise with a threshold below 1, posterise to 4 bits and less."""
+    image = Image.fromarray(frames(1)[0])
+    pixels = np.asarray(image)
+    change = {
+        name: lambda level, one=one: np.asarray(one(image, level)) for name, one in PYTORCHVIDEO_OPERATIONS.items()
+    }
+    assert len(change) == 14
+    assert np.array_equal(change["invert"](0.7), 255 - pixels)
+    assert np.array_equal(change["solarize"](0.7), np.where(pixels >= 1, 255 - pixels, pixels))
+    assert np.array_equal(change["posterize"](0.7), pixels & 0b11000000)
+    assert np.array_equal(change["posterize"](-1.0), pixels & 0)
+
+
+def test_operations_of_pytorchvideo_are_drawn_once_and_with_a_probability():
+    clip, applied = np.zeros((1, 8, 8, 3), np.uint8), []
+    for seed in range(200):
+        image = clip.copy()
+        settings = RandAugment(num_ops=14, magnitude=5, operations="pytorchvideo", probability=0.5, magnitude_std=0.5)
+        rand_augment(image, settings, rng=np.random.default_rng(seed))
+        applied.append(image.max())  # of black, `invert` alone makes white, and only once
+    assert 45 < (np.array(applied) > 0).sum() < 110
 
 
 def test_all_changes_are_a_function_of_the_generator():

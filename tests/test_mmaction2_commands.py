@@ -266,6 +266,26 @@ def test_lists_of_published_recipes_have_the_documented_names(tmp_path, monkeypa
     assert read_config_arguments(RAW, []).config.lists["val"].ann_file == "data/kinetics400/kinetics_val_list.txt"
 
 
+@pytest.mark.parametrize("version", [0, 1])
+def test_the_order_of_clips_is_that_of_the_config(tmp_path, version):
+    if version:
+        path = write_configs_1(tmp_path / "configs")[PLAIN_1]
+        text = f"""_base_ = '{path.name}'
+train_dataloader = dict(drop_last=True, sampler=dict(type='DefaultSampler', shuffle=False))"""
+        read = load_recipe(str(config(path.parent, text)))
+        plain, refused = load_recipe(str(path)), text.replace("shuffle=False", "round_up=False")
+        with pytest.raises(InputError, match=r"my_config.py:2: .*round_up = 'False' must be True"):
+            load_recipe(str(config(path.parent, refused)))
+    else:
+        plain = load_recipe(str(config(tmp_path, config_0())))
+        changed = config_0().replace(
+            "data = dict(", "data = dict(train_dataloader=dict(drop_last=True, shuffle=False), "
+        )
+        read = load_recipe(str(config(tmp_path, changed)))
+    assert (plain.training.shuffle, plain.training.drop_last) == (True, False)
+    assert (read.training.shuffle, read.training.drop_last) == (False, True)
+
+
 def test_other_settings_of_0x(tmp_path):
     more = """\
         optimizer = dict(type='AdamW', lr=0.002, betas=(0.9, 0.99), weight_decay=0.05)

@@ -4,21 +4,32 @@ Each config has three of these pipelines, for training, validation and test; a c
 the pixels of the test.
 """
 
+import json
 import math
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+import i3d
+from i3d.cli.mmaction2.test import run_test
 from i3d.data import read_annotations
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.view_stream import ViewSampler
 from i3d.errors import InputError, VideoError
+from i3d.features import load_extractor
+from i3d.recipes.augmentation import RandAugment
+from i3d.recipes.features import FeatureSettings
 from i3d.recipes.io import load_recipe
 from i3d.recipes.settings import Preprocessing
+from i3d.video import open_video
 from i3d.video.geometry import draw_geometry
+from i3d.video.photometric import rand_augment
 from i3d.video.sampling import training_clips
-from i3d.weights.load import load_weights
+from i3d.weights.convert import convert
+from i3d.weights.load import build_model, load_weights
+from support.golden_weights import MEAN_C, STD_C
 from support.mmaction2_configs import HEAD, IMAGENET
 from support.mmaction2_runs import config, tiny_checkpoint
 from support.rendering import encode
@@ -26,6 +37,7 @@ from support.rendering import encode
 NUM_FRAMES, HEIGHT, WIDTH = 8, 50, 70
 BACKBONE = """type='ResNet3d', depth=18, base_channels=2, conv1_kernel=(5, 7, 7), conv1_stride_t=2, pool1_stride_t=2,
     inflate=((1, 1), (1, 0), (1, 0), (0, 1))"""  # of `tiny_checkpoint`
+COMPUTE = i3d.ComputeConfig("cpu", num_workers=0)
 SQUASH = "dict(type='Resize', scale=(32, 32), keep_ratio=False)"
 
 
@@ -55,6 +67,7 @@ SCORED = [
     [short(41), crop((33, 33))],
 ]
 FLIP = "dict(type='Flip', flip_ratio=0.5)"
+RANDOM_CHANGES = "dict(type='PytorchVideoWrapper', op='RandAugment', magnitude=7, num_layers=4)"
 TRAINED = [
     [SQUASH],
     [SQUASH, FLIP],
@@ -74,9 +87,11 @@ TRAINED = [
 VARIANTS = [(SCORED[i % 15], SCORED[(4 * i + 3) % 15], TRAINED[i % 14]) for i in range(42)]
 
 
-def config_text(test, val, train):
+def config_text(test, val, train, *, clip_len=4):
     def pipeline(steps, more=""):
-        return f"[dict(type='SampleFrames', clip_len=4, frame_interval=1, num_clips=1{more}), {', '.join(steps)}]"
+        return (
+            f"[dict(type='SampleFrames', clip_len={clip_len}, frame_interval=1, num_clips=1{more}), {', '.join(steps)}]"
+        )
 
     return f"""\
 model = dict(type='Recognizer3D', backbone=dict({BACKBONE}), cls_head=dict({HEAD}),
@@ -155,7 +170,7 @@ def clip(tmp_path_factory):
     rng = np.random.default_rng(0)
     frames = list(rng.integers(0, 256, (NUM_FRAMES, HEIGHT, WIDTH, 3), np.uint8))
     encode(folder / "noise.mkv", frames, codec="ffv1", pix_fmt="bgr0")
-    (folder / "list.csv").write_text("path,label\nnoise.mkv,a\n")
+    (folder / "list.csv").write_text("path,label\nnoise.mkv,abseiling\n")
     return read_annotations(folder / "list.csv"), frames
 
 
@@ -192,6 +207,134 @@ def test_a_checkpoint_with_the_config_has_its_geometry(tmp_path, number):
     assert saved.protocol.crops == recipe.protocol.crops
 
 
+@pytest.mark.parametrize("number", range(len(SCORED)))
+def test_a_checkpoint_predicts_tests_and_converts_with_the_pixels_of_its_config(tmp_path, clip, number):
+    """Scores and features are those of the network on the plain reading; of other pixels they differ by far more."""
+    steps, (annotations, frames) = SCORED[number], clip
+    text = config_text(steps, SCORED[0], TRAINED[0], clip_len=6)
+    checkpoint = tiny_checkpoint(tmp_path / "a.pth", config=text, version=1)
+    weights = load_weights(checkpoint)
+    net, middle = build_model(weights).eval(), [text.replace("ThreeCrop", "CenterCrop") for text in steps]
+    middle = [text.replace("TenCrop", "CenterCrop") for text in middle]
+
+    def features_of(texts, first):
+        views = np.stack([plain_test(frame, texts) for frame in frames[first : first + 6]], axis=1)
+        clips_NTHWC = (views - MEAN_C) / STD_C
+        with torch.inference_mode():
+            return net.features(torch.from_numpy(clips_NTHWC).permute(0, 4, 1, 2, 3)).mean(dim=(2, 3, 4))
+
+    def scores_of(texts):
+        with torch.inference_mode():
+            return net.fc(features_of(texts, 1)).softmax(1).mean(0)
+
+    expected = scores_of(steps)
+    other = scores_of(SCORED[(number + 1) % len(SCORED)])
+    close = {"rtol": 0, "atol": float((expected - other).abs().max()) / 20}
+    file = annotations.file(0)
+    convert(checkpoint, tmp_path / "b.safetensors")
+    for model in (checkpoint, tmp_path / "b.safetensors"):
+        predicted = i3d.predict(file, model=model, device="cpu", top_k=400).predictions
+        by_label = {one.label: one.score for one in predicted}
+        assert torch.allclose(torch.tensor([by_label[name] for name in weights.card.labels]), expected, **close)
+    (scores_K,) = i3d.evaluate(weights, annotations, compute=COMPUTE).scores_NK
+    assert torch.allclose(torch.from_numpy(scores_K).float(), expected, **close)
+    extractor = load_extractor(checkpoint, FeatureSettings(window=6, stride=2, fps=None), compute=COMPUTE)
+    with open_video(file) as video:
+        values_RC = extractor(video).values
+    wanted_RC = torch.cat([features_of(middle, first) for first in (0, 2)])
+    assert torch.allclose(torch.from_numpy(values_RC), wanted_RC, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sample", "expected"),
+    [
+        ("clip_len=1, num_clips=8", {"clip_len": 1, "num_clips": 8}),
+        ("clip_len=4, target_fps=12.5, out_of_bound_opt='repeat_last', num_clips=2",
+         {"clip_len": 4, "num_clips": 2, "target_fps": 12.5, "out_of_bound": "repeat_last"}),
+    ],
+)  # fmt: skip
+def test_the_sampling_of_a_checkpoint_is_that_of_its_config(tmp_path, clip, sample, expected):
+    text = config_text([SQUASH], [SQUASH], [SQUASH])
+    text = text.replace("clip_len=4, frame_interval=1, num_clips=1, test_mode", f"{sample}, test_mode")
+    text = text.replace("type='ResNet3d',", "type='ResNet3d', pretrained=None, pretrained2d=None,")
+    recipe = load_recipe(str(config(tmp_path, text)))
+    checkpoint = tiny_checkpoint(tmp_path / "a.pth", config=text, version=1)
+    assert load_weights(checkpoint).card.recipe.protocol == recipe.protocol
+    assert recipe.protocol.model_dump(include=set(expected)) == expected
+    assert i3d.predict(clip[0].file(0), model=checkpoint, device="cpu").top1.score > 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "before_crop"),
+    [
+        ([RANDOM_CHANGES, "dict(type='RandomResizedCrop')", SQUASH, FLIP], True),
+        ([short(60), RANDOM_CHANGES, crop(48), SQUASH, "dict(type='ColorJitter')"], True),
+        ([short(40), "dict(type='RandomCrop', size=32)", FLIP, "dict(type='ColorJitter')", RANDOM_CHANGES], False),
+    ],
+)
+def test_randaugment_of_1x_is_where_the_config_has_it(tmp_path, clip, steps, before_crop):
+    annotations, frames = clip
+    recipe = load_recipe(str(config(tmp_path, config_text([SQUASH], [SQUASH], steps))))
+    augmentation = recipe.training.augmentation
+    assert augmentation.rand_augment == RandAugment(
+        num_ops=4, magnitude=7, magnitude_std=0.5, probability=0.5, operations="pytorchvideo", before_crop=before_crop
+    )
+    if not before_crop:
+        return
+    plain = augmentation.model_copy(update={"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0})
+    dataset, changed = ClipDataset(annotations, TrainView(recipe.training.sampling, plain)), 0
+    for epoch in range(6):
+        rng = np.random.default_rng((0, epoch, int(dataset.seeds_N[0])))
+        ((*indices_T,),) = training_clips(NUM_FRAMES, recipe.training.sampling, rng=rng)
+        drawn = draw_geometry(augmentation, height=HEIGHT, width=WIDTH, rng=rng)
+        before_T = [scaled(frames[i], steps_of([short(60)])[0]) if "60" in steps[0] else frames[i] for i in indices_T]
+        clip_THWC = np.stack(before_T)
+        rand_augment(clip_THWC, augmentation.rand_augment, rng=rng)
+        changed += (clip_THWC != np.stack(before_T)).any()
+        after = [text for text in steps if text != RANDOM_CHANGES and text != short(60) and "Color" not in text]
+        expected_THWC = [plain_training(frame, after, drawn.box, drawn.flip) for frame in clip_THWC]
+        assert np.array_equal(dataset[epoch, 0].clips_NVTHWC[0, 0].numpy(), np.stack(expected_THWC))
+    assert changed > 2
+
+
+OF_TRAINING = {  # a part of the config, and what it becomes
+    "optimiser": ("type='SGD', lr=0.01", "type='RMSprop', lr=1"),
+    "hooks": ("train_cfg = ", "custom_hooks = [dict(type='EMAHook')]\ntrain_cfg = "),
+    "step": ("num_clips=1), ", "num_clips=1), dict(type='MyOwnStep'), "),
+    "loop": ("dict(max_epochs=1)", "dict(type='IterBasedTrainLoop', max_iters=10)"),
+    "schedule": ("train_cfg = ", "param_scheduler = [dict(type='OneCycleLR')]\ntrain_cfg = "),
+    "classifier": (HEAD, f"{HEAD}, init_std=0.5"),
+    "loss": (HEAD, f"{HEAD}, loss_cls=dict(type='MyLoss')"),
+    "weights": ("type='ResNet3d'", "type='ResNet3d', init_cfg=dict(type='Mine', checkpoint='x.pth')"),
+    "mixup": ("cls_head=", "train_cfg=dict(blending=dict(type='MyBlending')), cls_head="),
+    "mixup before": (IMAGENET, f"{IMAGENET}, blending=dict(type='MyBlending')"),
+}
+
+
+@pytest.mark.parametrize("part", OF_TRAINING)
+def test_what_only_training_has_does_not_prevent_a_test(tmp_path, clip, part):
+    """By `tools/test.py`, by --recipe, and by the config in the checkpoint; to train by it is refused."""
+    annotations, before, after = clip[0], *OF_TRAINING[part]
+    text = config_text([SQUASH], [SQUASH], [SQUASH])
+    assert before in text
+    text = text.replace(before, after, 1)
+    lists = f"ann_file='{tmp_path / 'list.txt'}', data_prefix=dict(video='{annotations.root}')"
+    text = text.replace("dict(type='VideoDataset', ", f"dict(type='VideoDataset', {lists}, ")
+    (tmp_path / "list.txt").write_text("noise.mkv 3\n")
+    path, file = config(tmp_path, text), annotations.file(0)
+    with pytest.raises(InputError, match=r"my_config\.py:\d+: "):
+        load_recipe(str(path))
+    checkpoint = tiny_checkpoint(tmp_path / "a.pth", version=1)
+    inside = tiny_checkpoint(tmp_path / "b.pth", config=text, version=1)
+    scores = [
+        i3d.predict(file, model=model, recipe=recipe, device="cpu").top1.score
+        for model, recipe in ((checkpoint, str(path)), (inside, None))
+    ]
+    assert scores[0] == scores[1]
+    run_test([str(path), str(checkpoint), "--dump", str(tmp_path / "out.json")])
+    assert max(json.loads((tmp_path / "out.json").read_text())[0]) == pytest.approx(scores[0], abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("test", "why"),
     [
@@ -216,6 +359,10 @@ def test_videos_smaller_than_a_crop_are_named(tmp_path, clip, test, why):
         ([SQUASH], [crop((40, 32))], "does not bring frames to squares"),
         ([SQUASH], ["dict(type='RandomCrop', size=40)", crop(32)], "'CenterCrop' follows a random crop"),
         ([SQUASH], ["dict(type='RandomResizedCrop')", short(32)], "does not bring frames to squares"),
+        ([SQUASH], [RANDOM_CHANGES, short(40), "dict(type='RandomResizedCrop')", SQUASH], "is not next to a crop"),
+        ([SQUASH], [SQUASH, RANDOM_CHANGES, RANDOM_CHANGES], "is there twice"),
+        ([SQUASH], [SQUASH, RANDOM_CHANGES, "dict(type='ColorJitter')"], "follows RandAugment"),
+        ([SQUASH], [SQUASH, "dict(type='PytorchVideoWrapper', op='AugMix')"], "op = 'AugMix' must be 'RandAugment'"),
         ([SQUASH], ["dict(type='RandomCrop', size=40)", short(36), SQUASH], "comes between a crop and the last resize"),
         (
             [SQUASH],

@@ -320,9 +320,7 @@ def test_balanced_order_in_batches_of_ranks_is_filled_up():
     orders = [balanced_order(classes_N, seed=3, epoch=epoch) % len(classes_N) for epoch in range(20)]
     assert len({tuple(order) for order in orders}) == 20
     order = orders[0]
-    ranks = [
-        training_batches(11, batch_size=2, seed=3, epoch=0, rank=rank, world_size=2, order=order) for rank in range(2)
-    ]
+    ranks = [training_batches(order, batch_size=2, rank=rank, world_size=2) for rank in range(2)]
     assert [[len(batch) for batch in batches] for batches in ranks] == [[2, 2, 2], [2, 2, 2]]
     together = np.concatenate([np.stack(pair, axis=1).reshape(-1) for pair in zip(*ranks, strict=True)])
     assert together.tolist() == [*order, order[0]]

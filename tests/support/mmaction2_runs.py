@@ -41,7 +41,7 @@ def config(tmp_path, text, name="my_config"):
     return path
 
 
-def tiny_checkpoint(path, *, classes=400, config=""):
+def tiny_checkpoint(path, *, classes=400, config="", version=0):
     """Write an MMAction2 checkpoint of the network of TINY_MODEL, with the text of a config in it."""
     torch.manual_seed(0)
     state = build_network(ResNetSettings(depth=18, base_channels=2, num_classes=classes)).state_dict()
@@ -49,7 +49,10 @@ def tiny_checkpoint(path, *, classes=400, config=""):
         k.replace("fc.", "cls_head.fc_cls.") if k.startswith("fc.") else f"backbone.{k}": v for k, v in state.items()
     }
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(torch_bytes(mmaction2_v0(named, config=config)))
+    content = mmaction2_v0(named, config=config)
+    if version == 1:
+        content["meta"] = {"mmengine_version": "0.10.1", "cfg": config}
+    path.write_bytes(torch_bytes(content))
     return path
 
 

@@ -97,7 +97,7 @@ def check_network(name: str, recipe: str | None) -> None:
 
 def check_recipe(name: str) -> None:
     if Path(name).suffix.lower() in FILE_SUFFIXES:
-        recipes.load_recipe(name)
+        recipes.load_recipe(name, for_training=False)  # `train` reads it again, whole
     elif name not in recipe_names():
         raise unknown_recipe(name)
 

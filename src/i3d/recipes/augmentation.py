@@ -1,6 +1,6 @@
 """Settings of training clips: sampling, crop and augmentation, drawn once for all frames of a clip."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,7 @@ from i3d.errors import InputError, quoted
 from i3d.recipes.settings import FrameStep, Settings, Side
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+NUM_OPERATIONS: Final = 14  # of RandAugment
 Strength = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -85,10 +86,24 @@ class RandomErasing(Settings):
 
 
 class RandAugment(Settings):
-    """`num_ops` operations drawn from 14, all of one magnitude (Cubuk et al. 2020, arXiv:1909.13719)."""
+    """`num_ops` operations drawn from 14, all of one magnitude (Cubuk et al. 2020, arXiv:1909.13719).
+
+    The operations "pytorchvideo" are those of MMAction2's `PytorchVideoWrapper`: no operation is drawn twice, colours
+    are inverted instead of left alone, and solarising inverts all but black, as it does there with 8 bits.
+    """
 
     num_ops: int = Field(default=2, ge=1, le=100)
     magnitude: float = Field(default=9, ge=0, le=10)
+    magnitude_std: float = Field(default=0, ge=0, le=10)  # of the magnitude of each operation, which stays in 0 to 10
+    probability: Probability = 1.0  # with which an operation that was drawn is applied
+    operations: Literal["paper", "pytorchvideo"] = "paper"
+    before_crop: bool = False  # on the resized frames; else on the input of the network
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.operations == "pytorchvideo" and self.num_ops > NUM_OPERATIONS:
+            raise ValueError(f"num_ops {self.num_ops}: only {NUM_OPERATIONS} operations can be drawn without a repeat")
+        return self
 
 
 class Augmentation(Settings):
@@ -128,6 +143,8 @@ class Augmentation(Settings):
                 raise ValueError(f"a crop of {side} does not fit into frames resized to {self.resize}")
         if self.fused and self.steps:
             raise ValueError("fused resampling has one resize and one crop: leave out steps")
+        if self.fused and self.rand_augment is not None and self.rand_augment.before_crop:
+            raise ValueError("fused resampling has no resized frames: leave out rand_augment.before_crop")
         paired = [name for pair in self.mirrored for name in pair]
         if len(set(paired)) < len(paired):
             raise ValueError(f"mirrored {self.mirrored}: a class stands in two pairs; it has one mirror image")

@@ -25,18 +25,19 @@ MAX_DEPTH: Final = 4
 
 
 @checks_types
-def load_recipe(name_or_file: str | Path, *, depth: int = 0) -> Recipe:
+def load_recipe(name_or_file: str | Path, *, depth: int = 0, for_training: bool = True) -> Recipe:
     """A named recipe, or one in a YAML or JSON file or in a config of MMAction2 (.py), which is not executed.
 
     A file holds all settings, as `recipe.json` in the folder of a run does, or `base: NAME` and those that differ;
     the base may be another file, relative to it.
-    A config that does not exist means the published recipe of its name, `configs/recognition/i3d/NAME.py`.
+    Not `for_training`, the training of a config of MMAction2 is neither checked nor in the recipe. A config that does
+    not exist means the published recipe of its name, `configs/recognition/i3d/NAME.py`.
     """
     path = Path(name_or_file)
     if path.suffix == ".py":
         if not path.exists():
             return named_recipe(path.stem)
-        return _read_config(path).recipe
+        return _read_config(path, for_training=for_training).recipe
     if path.suffix.lower() not in SUFFIXES:
         return named_recipe(str(name_or_file))
     content = _read(path)
@@ -66,10 +67,10 @@ def config_notes(name_or_file: str) -> list[str]:
     return notes
 
 
-def _read_config(path: Path) -> "Config":
+def _read_config(path: Path, *, for_training: bool = True) -> "Config":
     from i3d.recipes.mmaction2 import from_config, parse  # their import takes a moment
 
-    return from_config.from_config(parse.read_config(path), where=str(path), name=path.stem)
+    return from_config.from_config(parse.read_config(path), where=str(path), name=path.stem, for_training=for_training)
 
 
 @checks_types

@@ -135,6 +135,8 @@ class Training(Settings):
     ema_decay: Fraction = 0.0  # of an exponential moving average of the weights, which is validated and saved; 0: none
     loss: Loss = Loss()
     balance: Literal["none", "classes"] = "none"  # classes: every class is drawn equally often
+    shuffle: bool = True  # else the clips of every epoch come in the order of the list
+    drop_last: bool = False  # the last batch of an epoch is left out if it has fewer clips
     sampling: TrainSampling = TrainSampling()
     augmentation: Augmentation = Augmentation()
     mixup: Mixup = Mixup()
@@ -154,6 +156,8 @@ class Training(Settings):
             raise ValueError(f"loss_scale is for fp16, not for {self.precision}")
         if self.warmup_steps and self.warmup_epochs:
             raise ValueError("warmup_steps and warmup_epochs: set one of the two")
+        if self.balance == "classes" and not self.shuffle:
+            raise ValueError("shuffle: classes are balanced by drawing clips: leave out balance, or shuffle")
         if self.sync_norms and self.freeze_norms:
             raise ValueError("norms that are frozen cannot be synchronised: choose one")
         if self.mixup.is_on and (self.loss.focal_gamma or self.loss.class_weights != "none"):

@@ -143,7 +143,13 @@ def build_loaders(
     data["flow"] = ClipFlow.from_network(recipe.network, pre, compute.cache)
     dataset = ClipDataset(annotations, TrainView(training.sampling, training.augmentation), **data)
     loader = ClipLoader(
-        dataset, batch_size=training.batch_size, max_bad=max_bad, balanced=training.balance == "classes", **common
+        dataset,
+        batch_size=training.batch_size,
+        max_bad=max_bad,
+        balanced=training.balance == "classes",
+        shuffle=training.shuffle,
+        drop_last=training.drop_last,
+        **common,
     )
     if validation is None:
         return loader, None

@@ -31,7 +31,7 @@ def augment_pixels(clip_THWC: FrameArray, augmentation: Augmentation, *, rng: np
             saturation=_factor(a.saturation, rng),
             hue=float(rng.uniform(-a.hue, a.hue)),
         )
-    if a.rand_augment is not None:
+    if a.rand_augment is not None and not a.rand_augment.before_crop:
         rand_augment(clip_THWC, a.rand_augment, rng=rng)
     if a.erasing is not None:
         erase(clip_THWC, a.erasing, rng=rng)
@@ -89,13 +89,18 @@ def erase(clip_THWC: FrameArray, erasing: RandomErasing, *, rng: np.random.Gener
 
 
 def rand_augment(clip_THWC: FrameArray, settings: RandAugment, *, rng: np.random.Generator) -> None:
-    """Apply `num_ops` of the 14 operations of RandAugment (Cubuk et al. 2019), drawn with replacement, by Pillow."""
-    names = sorted(_OPERATIONS)
-    for _ in range(settings.num_ops):
-        operation = _OPERATIONS[names[int(rng.integers(len(names)))]]
-        level = settings.magnitude / 10 * (1 if rng.random() < 0.5 else -1)
+    """Apply operations of RandAugment (Cubuk et al. 2019) to all frames alike, by Pillow."""
+    operations = OPERATIONS if settings.operations == "paper" else PYTORCHVIDEO_OPERATIONS
+    names, is_repeated = sorted(operations), settings.operations == "paper"
+    for number in rng.choice(len(names), settings.num_ops, replace=is_repeated):
+        magnitude = settings.magnitude
+        if settings.magnitude_std:
+            magnitude = float(np.clip(rng.normal(magnitude, settings.magnitude_std), 0, 10))
+        level = magnitude / 10 * (1 if rng.random() < 0.5 else -1)
+        if settings.probability < 1 and rng.random() >= settings.probability:
+            continue
         for frame_HWC in clip_THWC:
-            frame_HWC[...] = np.asarray(operation(Image.fromarray(frame_HWC), level))
+            frame_HWC[...] = np.asarray(operations[names[number]](Image.fromarray(frame_HWC), level))
 
 
 def _affine(a: float, b: float, c: float, d: float) -> Callable[[Image.Image, float], Image.Image]:
@@ -108,7 +113,7 @@ def _affine(a: float, b: float, c: float, d: float) -> Callable[[Image.Image, fl
     )
 
 
-_OPERATIONS: Final[dict[str, Callable[[Image.Image, float], Image.Image]]] = {
+OPERATIONS: Final[dict[str, Callable[[Image.Image, float], Image.Image]]] = {
     "identity": lambda image, _: image,
     "auto_contrast": lambda image, _: ImageOps.autocontrast(image),
     "equalize": lambda image, _: ImageOps.equalize(image),
@@ -124,6 +129,17 @@ _OPERATIONS: Final[dict[str, Callable[[Image.Image, float], Image.Image]]] = {
     "translate_x": _affine(0, 0, 0.45, 0),
     "translate_y": _affine(0, 0, 0, 0.45),
 }
+
+PYTORCHVIDEO_OPERATIONS: Final = {
+    **{name: operation for name, operation in OPERATIONS.items() if name != "identity"},
+    "invert": lambda image, _: ImageOps.invert(image),
+    "posterize": lambda image, level: _posterize(image, 4 - int(4 * abs(level))),
+    "solarize": lambda image, level: ImageOps.solarize(image, 1 if abs(level) < 1 else 0),
+}
+
+
+def _posterize(image: Image.Image, bits: int) -> Image.Image:
+    return ImageOps.posterize(image, bits) if bits else Image.new(image.mode, image.size)
 
 
 def _factor(strength: float, rng: np.random.Generator) -> float:

@@ -78,7 +78,7 @@ def choose_recipe(
     if in_channels is not None:
         raise WeightsError("--in-channels is for 2D networks; this one is inflated already")
     if recipe is not None:
-        given = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+        given = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, for_training=False)
         if stored_settings(given.network) != stored_settings(stored):
             raise _other_network(stored, given)
         if state.layout.is_ambiguous and _is_baseline(stored) and given.name != BASELINE.name:
@@ -115,7 +115,8 @@ def _for_2d(stored: NetworkSettings, given: str | Recipe | None, in_channels: in
         same_kind = _fitting(stored, lambda network: network.kind == stored.kind)
         recipe, recipe_from = same_kind[0], "the plain one; --recipe names another"
     else:
-        recipe, recipe_from = given if isinstance(given, Recipe) else load_recipe(given), "as given"
+        recipe = given if isinstance(given, Recipe) else load_recipe(given, for_training=False)
+        recipe_from = "as given"
     network = recipe.network
     if network.kind != stored.kind or _depth(network) != _depth(stored):
         raise _other_network(stored, recipe)

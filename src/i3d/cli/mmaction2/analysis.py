@@ -42,7 +42,7 @@ def benchmark(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.log_interval < 1 or options.items < 1:
         raise InputError("--log-interval and --items: must be at least 1")
-    parsed = read_config_arguments(options.config, options.cfg_options)
+    parsed = read_config_arguments(options.config, options.cfg_options, for_training=False)
     network, waiting, number = 0.0, 0.0, 0
     for number, (loaded, run) in enumerate(islice(_timed(parsed), options.items), start=1):
         if number > WARM_UP:
@@ -63,7 +63,7 @@ def get_flops(arguments: Sequence[str] | None = None) -> None:
     parser = config_parser("analysis/get_flops.py", "Operations and parameters of a config's network on one view.")
     parser.add_argument("--shape", type=int, nargs="+", help="(batch) channels frames height width, or one side")
     options = parser.parse_args(arguments)
-    recipe = read_config_arguments(options.config, options.cfg_options).config.recipe
+    recipe = read_config_arguments(options.config, options.cfg_options, for_training=False).config.recipe
     shape = _shape(options.shape, view_shape(recipe))
     cost = network_cost(recipe, shape)
     line, gflops = "=" * 30, cost.gflops

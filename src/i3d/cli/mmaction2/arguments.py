@@ -58,11 +58,13 @@ def config_parser(prog: str, description: str, *, script: str = "", epilog: str 
     return parser
 
 
-def read_config_arguments(name_or_file: str, options: Sequence[str], *, as_written: bool = True) -> ConfigArguments:
+def read_config_arguments(
+    name_or_file: str, options: Sequence[str], *, as_written: bool = True, for_training: bool = True
+) -> ConfigArguments:
     """A config file, or a published recipe by its name or by the name of its config, with `--cfg-options`.
 
     `as_written`: a learning rate among the options is taken as it is, any other as `lr_batch` finds; otherwise it
-    follows the batch by the linear rule in any case.
+    follows the batch by the linear rule in any case. Not `for_training`, nothing that only training reads is checked.
     """
     path = Path(name_or_file)
     name = title = path.stem if path.suffix == ".py" else path.name
@@ -70,7 +72,7 @@ def read_config_arguments(name_or_file: str, options: Sequence[str], *, as_writt
         table, where = read_config(path), printable(str(path))
         version, placement = version_of(table), ""
         base_batch = None if as_written else default_base_batch(table)
-        if options and as_written:  # the options change the batch, not what the learning rate is for
+        if options and as_written and for_training:  # the options change the batch, not what the learning rate is for
             base_batch = _base_batch(from_config(table, where=where, name=title).recipe)
     else:
         recipe = named_recipe(name)
@@ -85,7 +87,9 @@ def read_config_arguments(name_or_file: str, options: Sequence[str], *, as_writt
         base_batch = _base_batch(recipe)
     base_batch = 0 if as_written and sets_lr(options) else base_batch
     changed: Table = with_options(table, options)
-    config = from_config(changed, where=where, name=title, placement=placement, base_batch=base_batch)
+    config = from_config(
+        changed, where=where, name=title, placement=placement, base_batch=base_batch, for_training=for_training
+    )
     return ConfigArguments(config, name_or_file, name, version)
 
 

@@ -39,7 +39,7 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
     saves_views = options.average_clips == "none"
     check_out(out, "mmaction2", save_views=saves_views, option=option)
     device = choose_device(options, f"dist_test.sh {options.config} {options.checkpoint}")
-    parsed = read_config_arguments(options.config, options.cfg_options)
+    parsed = read_config_arguments(options.config, options.cfg_options, for_training=False)
     if parsed.version == 0 and out is None and not options.eval:
         raise InputError(
             "no result is requested: add --eval top_k_accuracy mean_class_accuracy, --out result.json, or both"

@@ -32,8 +32,8 @@ from i3d.errors import I3DError, InputError, VideoError, counted
 from i3d.recipes.augmentation import Augmentation, TrainSampling, flips_of
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
 from i3d.video.base import FrameHWC, Video
-from i3d.video.geometry import draw_geometry
-from i3d.video.photometric import augment_pixels
+from i3d.video.geometry import Geometry, draw_geometry
+from i3d.video.photometric import augment_pixels, rand_augment
 from i3d.video.sampling import protocol_clips, training_clips, windows
 from i3d.video.transforms import apply_steps, center_crop, crop_boxes, shape_after
 
@@ -41,6 +41,7 @@ MAX_TRIES: Final = 20  # unreadable clips in a row, after which training stops w
 MAX_WINDOW_BYTES: Final = 4 << 30  # of the frames of one video that is tested in windows; `i3d predict` streams them
 STAGES: Final = ("open", "seek", "decode", "resize", "crop", "change", "collate")
 Key = tuple[int, int]  # epoch, index
+ResizedFrame = tuple[int, FrameHWC, Geometry]  # its index first
 
 
 class LoadTimer:
@@ -204,17 +205,11 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         with self._part(index, rate=view.sampling.target_fps, short_side=side) as part:
             indices_VT = training_clips(part.num_frames, view.sampling, rng=rng, fps=part.fps) + part.first
             self.timer.lap("seek")
+            may_flip = not self._no_flip.intersection(labels)
+            draw = partial(draw_geometry, view.augmentation, rng=rng, may_flip=may_flip)
             geometry, slots = None, _slots(indices_VT)
-            for frame, frame_HWC, _ in part.iter_frames_at(np.unique(indices_VT)):
-                self.timer.lap("decode")
-                if geometry is None:
-                    height, width = frame_HWC.shape[:2]
-                    may_flip = not self._no_flip.intersection(labels)
-                    geometry = draw_geometry(view.augmentation, height=height, width=width, rng=rng, may_flip=may_flip)
-                    for size in (*shape_after(geometry.steps, height, width), geometry.resized):
-                        check_size(part.video, size, frame_HWC.shape)
-                resized_HWC = geometry.resize(frame_HWC)
-                self.timer.lap("resize")
+            resized = self._resized_frames(part, np.unique(indices_VT), draw)
+            for frame, resized_HWC, geometry in _changed_frames(resized, view.augmentation, rng):
                 (v, t), *repeats = slots[frame]
                 geometry.crop(resized_HWC, out_VTHWC[v, t])
                 for repeat in repeats:
@@ -225,6 +220,22 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         if geometry is not None and geometry.flip:
             labels = tuple(self._mirrored.get(label, label) for label in labels)
         return labels
+
+    def _resized_frames(
+        self, part: _ClipFrames, frames_D: npt.NDArray[np.int64], draw: Callable[..., Geometry]
+    ) -> Iterator[ResizedFrame]:
+        """Frames before the crop, with the geometry of the clip, which is drawn for the size of the first frame."""
+        geometry = None
+        for frame, frame_HWC, _ in part.iter_frames_at(frames_D):
+            self.timer.lap("decode")
+            if geometry is None:
+                height, width = frame_HWC.shape[:2]
+                geometry = draw(height=height, width=width)
+                for size in (*shape_after(geometry.steps, height, width), geometry.resized):
+                    check_size(part.video, size, frame_HWC.shape)
+            resized_HWC = geometry.resize(frame_HWC)
+            self.timer.lap("resize")
+            yield frame, resized_HWC, geometry
 
     def _test_batch(self, keys: Sequence[Key], view: TestView) -> Batch:
         views, indices, bad = [], [], []
@@ -372,6 +383,20 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         for row, labels in zip(targets_NK, labels_N, strict=True):
             row[list(labels)] = 1
         return targets_NK
+
+
+def _changed_frames(
+    resized: Iterator[ResizedFrame], augmentation: Augmentation, rng: np.random.Generator
+) -> Iterator[ResizedFrame]:
+    """The frames, changed where the augmentation changes whole frames. Then all are in memory at once."""
+    settings = augmentation.rand_augment
+    if settings is None or not settings.before_crop:
+        yield from resized
+        return
+    frames, resized_D, geometries = zip(*resized, strict=True)
+    resized_DHWC = np.stack(resized_D)
+    rand_augment(resized_DHWC, settings, rng=rng)
+    yield from zip(frames, resized_DHWC, geometries, strict=True)
 
 
 def _slots(indices_VT: npt.NDArray[np.int64]) -> dict[int, list[tuple[int, int]]]:

@@ -20,7 +20,7 @@ import torch
 
 from i3d.data.loading.batch import Batch, UnreadableClip, check_free_shared_memory
 from i3d.data.loading.dataset import ClipDataset, Key, TestView, TrainView
-from i3d.data.loading.samplers import Order, balanced_order, evaluation_batches, training_batches
+from i3d.data.loading.samplers import Order, balanced_order, epoch_order, evaluation_batches, training_batches
 from i3d.errors import I3DError, InputError, counted, doubt_units, first_line
 from i3d.recipes.settings import WindowProtocol
 from i3d.utils.process_pool import WORKER_CONTEXT
@@ -50,8 +50,9 @@ class ClipLoader:
 
     Clips that cannot be read are collected in `bad`, and the notes of those that are damaged in `notes`. Training
     replaces them by the next clips of the epoch's order; validation and testing leave them out. More of them than the
-    fraction `max_bad` of the dataset (by default 1 % in training and none otherwise) are an InputError. `balanced`:
-    training draws every class equally often. `subset`: indices of the clips to validate or test, by default all.
+    fraction `max_bad` of the dataset (by default 1 % in training and none otherwise) are an InputError. Of training:
+    `balanced` draws every class equally often, without `shuffle` the clips come in the order of the list, `drop_last`
+    leaves out the last batch of an epoch if it is incomplete. `subset`: indices of the clips to validate or test.
     """
 
     def __init__(
@@ -65,16 +66,21 @@ class ClipLoader:
         max_bad: float | None = None,
         pin_memory: bool = False,
         balanced: bool = False,
+        shuffle: bool = True,
+        drop_last: bool = False,
         subset: Order | None = None,
     ) -> None:
         self.dataset, self.batch_size, self.rank, self.world_size = dataset, batch_size, rank, world_size
         self.is_training = isinstance(dataset.view, TrainView)
-        self.balanced, self.subset = balanced, subset
+        self.balanced, self.shuffle, self.drop_last, self.subset = balanced, shuffle, drop_last, subset
         self.max_bad = (0.01 if self.is_training else 0.0) if max_bad is None else max_bad
         if not 0 <= self.max_bad <= 1:
             raise InputError(f"max_bad {self.max_bad}: must be a fraction from 0 to 1")
         self.bad: dict[int, UnreadableClip] = {}
         self.notes: dict[int, str] = {}
+        if self.is_training and drop_last and not self.num_batches():
+            what = f"{counted(len(dataset), 'clip')} make no whole step of {world_size} x {batch_size}"
+            raise InputError(f"training.drop_last: {what}; set it to false, or --batch-size to less")
         self._time_limit = _seconds_per_clip(dataset) * batch_size
         self._keys: list[list[Key]] = []  # of each batch of the epoch: the `batch_sampler` of the DataLoader
         self._pass = self._number = 0
@@ -148,8 +154,11 @@ class ClipLoader:
         num_clips, rank = len(self.dataset), {"rank": self.rank, "world_size": self.world_size}
         if self.is_training:
             seed = self.dataset.seed
-            order = balanced_order(self.dataset.rarest_N, seed=seed, epoch=epoch) if self.balanced else None
-            return training_batches(num_clips, batch_size=self.batch_size, seed=seed, epoch=epoch, order=order, **rank)
+            if self.balanced:
+                order = balanced_order(self.dataset.rarest_N, seed=seed, epoch=epoch)
+            else:
+                order = epoch_order(num_clips, seed=seed, epoch=epoch) if self.shuffle else np.arange(num_clips)
+            return training_batches(order, batch_size=self.batch_size, drop_last=self.drop_last, **rank)
         subset = np.arange(num_clips) if self.subset is None else self.subset
         return [subset[places] for places in evaluation_batches(len(subset), batch_size=self.batch_size, **rank)]
 

@@ -35,27 +35,19 @@ def _occurrences(values_N: Order) -> Order:
 
 
 def training_batches(
-    num_clips: int,
-    *,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    rank: int = 0,
-    world_size: int = 1,
-    order: Order | None = None,
+    order: Order, *, batch_size: int, rank: int = 0, world_size: int = 1, drop_last: bool = False
 ) -> list[Order]:
-    """The batches of one rank in one epoch, each of at most `batch_size` clips.
+    """The batches of one rank in one epoch, each of at most `batch_size` clips, of clips in an order.
 
     All ranks have the same number of batches of the same sizes: an incomplete last step is filled with the first clips
-    of the order, as by torch's DistributedSampler. `order`: by default `epoch_order`.
+    of the order, as by torch's DistributedSampler; with `drop_last`, a last batch of fewer clips is left out.
 
         10 clips, 2 ranks, batch size 2 -> batches of 2 2 1 clips on each rank
     """
-    order = epoch_order(num_clips, seed=seed, epoch=epoch) if order is None else order
-    missing = -num_clips % world_size
-    order = np.concatenate([order, np.resize(order, missing)])
+    order = np.concatenate([order, np.resize(order, -len(order) % world_size)])
     step = batch_size * world_size
-    return [order[first : first + step][rank::world_size] for first in range(0, len(order), step)]
+    end = len(order) // step * step if drop_last else len(order)
+    return [order[first : first + step][rank::world_size] for first in range(0, end, step)]
 
 
 def evaluation_batches(num_clips: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> list[Order]:

@@ -1,6 +1,7 @@
 """Translate an MMAction2 config into a recipe and its lists of clips."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -30,9 +31,11 @@ HARMLESS: Final = {
 # Keys that would change the run and are not supported.
 REFUSED: Final = {
     "custom_imports": "imports code, and nothing of a config is executed",
-    "custom_hooks": "adds hooks of its own",
     "module_hooks": "adds hooks to modules",
     "model_wrapper_cfg": "wraps the model",
+}
+REFUSED_IN_TRAINING: Final = {
+    "custom_hooks": "adds hooks of its own",
     "runner_type": "runs another loop",
     "precise_bn": "is not built",
     "multigrid": "is not built",
@@ -76,27 +79,37 @@ def version_of(table: Table) -> int:
     return int(bool(ONLY_IN_1 & table.keys()))
 
 
-def from_config(table: Table, *, where: str, name: str, placement: str = "", base_batch: int | None = None) -> Config:
+def from_config(
+    table: Table,
+    *,
+    where: str,
+    name: str,
+    placement: str = "",
+    base_batch: int | None = None,
+    for_training: bool = True,
+) -> Config:
     """A config as a recipe.
 
     `where`: the file, for errors; `placement`: of test clips, by default that of the version; `base_batch`: the clips
-    of a step that the learning rate is for, 0 to leave it unscaled, None for what `lr_batch` finds. An unsupported key
-    is an InputError `file:line: key = value ...`.
+    of a step that the learning rate is for, 0 to leave it unscaled, None for what `lr_batch` finds; not `for_training`,
+    nothing that only training reads is checked or in the recipe. An unsupported key is an InputError
+    `file:line: key = value ...`.
     """
     version, notes = version_of(table), list[str]()
     config = Section(table, "", where)
-    for key, why in REFUSED.items():
+    refused = REFUSED | (REFUSED_IN_TRAINING if for_training else {})
+    for key, why in refused.items():
         if key in table and table[key] not in (None, [], {}, False):
             raise config.wrong(key, why, "remove it")
     if "model" not in config:
         raise InputError(f"{where}: has no `model`; give a whole config, not a part that others take as their _base_")
-    model = read_model(config.sub("model"), version=version, notes=notes)
+    model = read_model(config.sub("model"), version=version, notes=notes, for_training=for_training)
     if version == 0:
         testing = config.sub("test_cfg")
         testing.ignore(*testing.table)
         model.average = model.average or average_clips(testing)
-        model.mixup |= read_blending(config.sub("train_cfg"))
-    loaders = {split: _loader(config, split, version) for split in ("train", "val", "test")}
+        model.mixup |= read_blending(config.sub("train_cfg")) if for_training else {}
+    loaders = _loaders(config, version, for_training=for_training)
     placement = placement or ("end_to_end" if version else "centred")
     parts = {
         split: _Split(loader, split, placement=placement, multi_label=model.multi_label)
@@ -106,12 +119,12 @@ def from_config(table: Table, *, where: str, name: str, placement: str = "", bas
     fields: dict[str, Any] = {"name": name, "network": model.network, "multi_label": model.multi_label}
     fields["dataset"] = {400: "kinetics400", 600: "kinetics600"}.get(model.network["num_classes"], "")
     fields |= _testing(model, parts, config)
-    if "train" in parts:
+    if "train" in parts and for_training:
         fields["training"] = _training(config, model, parts, version, fields["preprocessing"])
     seed, deterministic = _seed(config if version == 0 else config.sub("randomness"))
     work_dir = config.take("work_dir", "")
-    _check_rest(config, version)
-    workers = parts["train"].num_workers if "train" in parts else 2
+    _check_rest(config, version, [*HARMLESS, *REFUSED, *REFUSED_IN_TRAINING])
+    workers = next((parts[split].num_workers for split in ("train", "test") if split in parts), 2)
     lists = {split: part.clips for split, part in parts.items() if part.clips is not None}
     recipe = _validated(fields, where)
     if recipe.training is not None:
@@ -199,11 +212,15 @@ class _Split:
             raise data.wrong("multi_class", "does not go with the loss of the model")
         data.ignore("num_classes", "test_mode", "delimiter", "dynamic_length", "lazy_init", "serialize_data")
         self.clips = self._clips(data)
-        loader.ignore("persistent_workers", "pin_memory", "prefetch_factor", "drop_last", "shuffle", "collate_fn")
+        loader.ignore("persistent_workers", "pin_memory", "prefetch_factor", "collate_fn")
         loader.ignore("batch_size", "num_workers", "workers_per_gpu", "videos_per_gpu")
         sampler = loader.sub("sampler")
         sampler.choose("the sampler", "DefaultSampler", default="DefaultSampler")
-        sampler.ignore(*sampler.table)
+        if split == "train":
+            sampler.only("round_up", True)
+        sampler.ignore("seed", "type", "round_up")  # the seed of the run is that of the order
+        self.shuffle = sampler.take("shuffle", loader.take("shuffle", True))
+        self.drop_last = loader.take("drop_last", False)
         loader.close()
 
     def _clips(self, data: Section) -> ClipList | None:
@@ -223,6 +240,16 @@ class _Split:
         kind: Any = ("frames-offset" if offset else "frames") if self.frames else "videos"
         joined = [str(Path(root, part)) if root and part else part for part in (ann_file, prefix or "")]
         return ClipList(joined[0], joined[1] or root, kind, template, first)
+
+
+def _loaders(config: Section, version: int, *, for_training: bool) -> dict[str, Section | None]:
+    """The data loader of each split. Without training: of the test, or if there is none of the validation."""
+    if for_training:
+        return {split: _loader(config, split, version) for split in ("train", "val", "test")}
+    if version == 0:
+        config.sub("data").ignore("train", "val", "train_dataloader", "val_dataloader")
+    test = _loader(config, "test", version)
+    return {"test": test} if test is not None else {"val": _loader(config, "val", version)}
 
 
 def _loader(config: Section, split: str, version: int) -> Section | None:
@@ -277,6 +304,8 @@ def _training(
         "loss": model.loss,
         "mixup": model.mixup,
         "balance": "classes" if train.balanced else "none",
+        "shuffle": train.shuffle,
+        "drop_last": train.drop_last,
         "sampling": train.pipeline.sampling,
         "augmentation": _augmentation(train),
     }
@@ -313,7 +342,7 @@ def default_base_batch(table: Table) -> int:
     return DEVICES * next((size for size in sizes if type(size) is int), 1)
 
 
-def _check_rest(config: Section, version: int) -> None:
+def _check_rest(config: Section, version: int, harmless: Sequence[str]) -> None:
     """Other names at the top level are variables, which MMAction2 ignores too; a likely typo is an error."""
     if version == 1:
         for key in ("val_cfg", "test_cfg"):
@@ -324,7 +353,7 @@ def _check_rest(config: Section, version: int) -> None:
     for key in ("resume_from", "resume"):
         if isinstance(config.any(key), str):
             raise config.wrong(key, "cannot be gone on with here", "write load_from to start from its weights")
-    known = HARMLESS | TOP_KEYS[version]
-    for key in config.table.keys() - known - REFUSED.keys():
+    known = {*harmless, *TOP_KEYS[version]}
+    for key in config.table.keys() - known:
         if near := get_close_matches(key, known, n=1, cutoff=0.9):
             raise config.wrong(key, "is not supported", f"did you mean {near[0]}?")

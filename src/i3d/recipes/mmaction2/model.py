@@ -11,6 +11,12 @@ from i3d.recipes.settings import RESNET_BLOCKS
 TORCHVISION = re.compile(r"torchvision://(resnet(?:18|34|50|101))")
 BLENDING = {"MixupBlending": "mixup_alpha", "CutmixBlending": "cutmix_alpha"}
 LOSSES = ("CrossEntropyLoss", "BCELossWithLogits")
+TRAINING_KEYS = {  # of the parts of a model, which only training reads
+    "": ("train_cfg",),
+    "backbone": ("pretrained", "pretrained2d", "init_cfg"),
+    "cls_head": ("init_std", "label_smooth_eps", "multi_class"),
+    "data_preprocessor": ("blending",),
+}
 OUR_HUB = re.compile(r"timm/(resnet(?:18|34|50|101))\.tv_in1k")
 
 
@@ -29,8 +35,11 @@ class Model:
 def read_model(model: Section, *, version: int, notes: list[str], for_training: bool = True) -> Model:
     """The settings in `model`. An unsupported network or setting is an InputError with its line.
 
-    Not `for_training`, initial weights and loss are not checked; the caller ignores other keys of training.
+    Not `for_training`, initial weights, loss and other keys of training are not checked.
     """
+    if not for_training:
+        for part, keys in TRAINING_KEYS.items():
+            (model.sub(part) if part else model).ignore(*keys)
     model.choose(f"the recognizer {model.kind}", "Recognizer3D")
     backbone, head = model.sub("backbone"), model.sub("cls_head")
     if backbone.kind != "ResNet3d":
@@ -191,7 +200,7 @@ def _head(head: Section, *, for_training: bool) -> tuple[bool, dict[str, Any]]:
 
 def _init(backbone: Section) -> str:
     """Initial weights under our names: those of torchvision are on the model hub under timm's names."""
-    backbone.only("pretrained2d", True, False)  # the shapes in the file show whether it is 2D
+    backbone.only("pretrained2d", True, False, None)  # the shapes in the file show whether it is 2D
     part, key = backbone, "pretrained"
     if "init_cfg" in backbone:
         part, key = backbone.sub("init_cfg"), "checkpoint"

@@ -27,6 +27,7 @@ class Pipeline:
     frames: bool | None = None  # whether it decodes folders of frames; None: it has no such step
     operations: list[tuple[Section, dict[str, Any]]] = field(default_factory=list)  # resizes and crops, as settings
     stage: int = 0  # in ORDER
+    changed: tuple[Section, int] | None = None  # the step that is RandAugment, and how many operations precede it
 
     def comes(self, stage: str, step: Section) -> None:
         if ORDER.index(stage) < self.stage:
@@ -35,6 +36,14 @@ class Pipeline:
                 f"{', '.join(ORDER)} (resizes and crops); move it, or leave it out"
             )
         self.stage = ORDER.index(stage)
+
+    def check_last_change(self, step: Section) -> None:
+        """Only a crop may follow RandAugment, which comes last of what changes the input of the network."""
+        if self.changed is not None:
+            if step.kind == self.changed[0].kind:
+                raise step.wrong("type", "is there twice", "leave one out")
+            if self.changed[1] == len(self.operations):
+                raise step.wrong("type", "follows RandAugment", "move RandAugment to the end")
 
     def scored(self) -> dict[str, Any]:
         """The fields of `FrameGeometry`; {} without resizes and crops. The last crop, if nothing follows, is scored."""
@@ -70,6 +79,10 @@ class Pipeline:
             crop = {key: value for key, value in crop.items() if key != "size"}
             crop |= {"kind": "center"} if crop["kind"] == "crop_center" else {}
             crop |= {} if side == size else {"side": side}
+        if self.changed is not None and (place := self.changed[1]) < len(self.operations):
+            if place != at:
+                raise self.changed[0].wrong("type", "is not next to a crop", "move it before the random crop, or last")
+            self.augmentation["rand_augment"]["before_crop"] = True
         steps, resize = _split([_fixed(*one) for one in self.operations[:at]], exact=True)
         return {**self.augmentation, "steps": steps, "resize": resize, "crop": crop, "size": size}
 
@@ -198,16 +211,35 @@ def _train_step(step: Section, kind: str, pipeline: Pipeline) -> None:
             augmentation["fused"] = True
         case "ColorJitter":
             pipeline.comes("colour", step)
+            pipeline.check_last_change(step)
             augmentation |= step.fields(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.1)
+        case "PytorchVideoWrapper":
+            pipeline.check_last_change(step)
+            augmentation["rand_augment"] = _rand_augment(step)
+            pipeline.changed = (step, len(pipeline.operations))
         case "Imgaug":
             pipeline.comes("rotate", step)
+            pipeline.check_last_change(step)
             _imgaug(step, augmentation)
         case _:
             raise step.unknown(
                 "a step",
                 "SampleFrames, DenseSampleFrames, Resize, RandomResizedCrop, MultiScaleCrop, RandomCrop, CenterCrop, "
-                "Flip, Fuse, ColorJitter, Imgaug, Normalize and what decodes and packs",
+                "Flip, Fuse, ColorJitter, Imgaug, PytorchVideoWrapper, Normalize and what decodes and packs",
             )
+
+
+def _rand_augment(step: Section) -> dict[str, Any]:
+    """The fields of `RandAugment` of pytorchvideo's, with its defaults."""
+    step.only("op", "RandAugment")
+    step.only("sampling_type", "gaussian")
+    return {
+        "operations": "pytorchvideo",
+        "num_ops": step.take("num_layers", 2),
+        "magnitude": step.take("magnitude", 9.0),
+        "probability": step.take("prob", 0.5),
+        "magnitude_std": step.sub("sampling_hparas").take("sampling_std", 0.5),
+    }
 
 
 def _random_crop(step: Section, kind: str) -> dict[str, Any]:

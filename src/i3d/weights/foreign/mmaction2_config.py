@@ -11,13 +11,6 @@ from i3d.recipes.settings import ResNetSettings
 from i3d.weights.foreign.shapes import STORED_NAMES, stored_settings
 
 PLACE: Final = "the config in it"
-# Keys of `model` that only training reads; they must not prevent loading.
-TRAINING_KEYS: Final = {
-    "": ("train_cfg",),
-    "backbone": ("pretrained", "pretrained2d", "init_cfg"),
-    "cls_head": ("init_std", "label_smooth_eps", "multi_class"),
-    "data_preprocessor": ("blending",),
-}  # fmt: skip
 # Settings of the network that tensors do not show.
 UNSTORED: Final = ("conv1_stride_t", "pool1_stride_t", "pool2", "temporal_strides", "dropout", "non_local_mode",
                    "non_local_use_scale")  # fmt: skip
@@ -40,8 +33,6 @@ def read_saved_config(
         # Until 0.13 the stem had by default 5 frames and strides of 2, later 3 and 1: its kernel shows which it was.
         stem = 0 if stored.conv1_kernel_t == 5 else 1
         section = Section(model, "model", PLACE)
-        for part, keys in TRAINING_KEYS.items():
-            (section.sub(part) if part else section).ignore(*keys)
         read = read_model(section, version=stem, notes=[], for_training=False)
         section.close()
         steps = config.each("test_pipeline")
