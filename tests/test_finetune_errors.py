@@ -11,6 +11,15 @@ from support.finetuning_runs import make_clip, make_folder, save_tiny, train, tr
 from support.rendering import encode
 
 FAST = ("--views", 1, "--head", "prototype", "--precision", "fp32")
+OUTPUTS = (
+    "split.csv", "split.classes.txt", "test.json", "confusion.png", "report.html", "best.safetensors",
+    "last.safetensors",
+)  # fmt: skip
+
+
+def states(folder):
+    """Of each file, the content and when it was written."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +27,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("errors")
     make_folder(root / "clips", ("a", "b"), 5)
     save_tiny(root / "tiny.safetensors")
-    train(root / "clips", root / "done", root / "tiny.safetensors", *FAST)
+    train(root / "clips", root / "done", root / "tiny.safetensors", *FAST, draw=True)
     return root
 
 
@@ -90,14 +99,31 @@ def test_the_folder_of_another_run_is_not_changed(root):
     assert (root / "done" / "best.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["split.csv", "split.classes.txt"])
-def test_a_split_that_was_edited_is_not_replaced(root, name):
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_an_output_that_was_edited_is_not_replaced(root, name):
     edited = shutil.copytree(root / "done", root / f"edited {name}") / name
     edited.write_bytes(edited.read_bytes() + b"\n")
-    before = {path: path.read_bytes() for path in edited.parent.rglob("*") if path.is_file()}
+    before = states(edited.parent)
     message = train(root / "clips", edited.parent, root / "tiny.safetensors", *FAST, expected=2)
     assert f"{edited}: was edited since it was written, or is of another run; choose another --work-dir" in message
-    assert {path: path.read_bytes() for path in edited.parent.rglob("*") if path.is_file()} == before
+    assert states(edited.parent) == before
+
+
+@pytest.mark.parametrize(
+    "more", [(), pytest.param(("--train-layers", "last", "--epochs", 1, "--lr", 0.001), marks=pytest.mark.slow)]
+)
+def test_a_complete_run_leaves_its_files_as_they_are(root, more):
+    """One that was removed is written again."""
+    out = root / f"complete {len(more)}"
+    command = (root / "clips", out, root / "tiny.safetensors", *FAST, *more)
+    train(*command, draw=True)
+    before = states(out)
+    train(*command, draw=True)
+    assert states(out) == before
+    (out / "test.json").unlink()
+    train(*command, draw=True)
+    assert {path: before[path] for path in before if path.name != "test.json"}.items() <= states(out).items()
+    assert (out / "test.json").read_bytes() == before[out / "test.json"][0]
 
 
 def test_a_record_that_cannot_be_read(root):

@@ -23,12 +23,11 @@ from i3d.finetuning.defaults import Decision, choose, with_folds
 from i3d.finetuning.diagnosis import LayerGain, describe_folds, diagnose
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.options import FinetuneOptions
-from i3d.finetuning.record import OWN_FILES, RECORD, SPLIT, check_record, write_end, write_split, write_start
-from i3d.finetuning.steps import START, CrossValidation, Finetuner
+from i3d.finetuning.record import OWN_FILES, SPLIT, check_record, write_end, write_split, write_start
+from i3d.finetuning.steps import RECORD, START, CrossValidation, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder
 from i3d.training.setup import check_training_runtime
 from i3d.utils.arguments import checks_types
-from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, pick_device
 from i3d.utils.outputs import output_folder
 from i3d.utils.progress import ProgressCallback, ignore_progress
@@ -162,9 +161,7 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
         split = tuner.split
         if overfit_check:
             tuner.check_overfit(features)
-        head = tuner.fit_classifier(features, split.train, work_dir / (BEST if is_head else START))
-        if is_head:
-            write_atomically(work_dir / LAST, (work_dir / BEST).read_bytes())
+        head = tuner.fit_classifier(features, split.train, work_dir, (BEST, LAST) if is_head else (START,))
     finally:
         folder.release()  # `train` locks it again
     folds, gain = CrossValidation(), None

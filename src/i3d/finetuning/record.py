@@ -22,31 +22,38 @@ from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
 from i3d.finetuning.defaults import Decision
 from i3d.finetuning.inspect_data import DatasetStats
-from i3d.finetuning.steps import START, Finetuner
-from i3d.training.run_folder import BEST, CURVES, RUN, check_same_run, fingerprint
+from i3d.finetuning.steps import RECORD, START, Finetuner
+from i3d.training.run_folder import BEST, CURVES, LAST, RUN, check_same_run, fingerprint
 from i3d.training.run_folder import OWN_FILES as RUN_FILES
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import cache_key
-from i3d.utils.outputs import WRITTEN, check_recorded, content_hash, recorded
+from i3d.utils.outputs import WRITTEN, check_recorded, recorded, recorded_files
 
-RECORD, SPLIT, TEST, CONFUSION = "finetune.json", "split.csv", "test.json", "confusion.png"
-REPORT, PREVIEW = "report.html", "preview"
+SPLIT, TEST, CONFUSION, REPORT, PREVIEW = "split.csv", "test.json", "confusion.png", "report.html", "preview"
 CLASSES: Final = str(Path(SPLIT).with_suffix(CLASSES_SUFFIX))
 
+RECORDED: Final = (SPLIT, CLASSES, TEST, CONFUSION, REPORT, START)  # their digests are in the record
 OWN_FILES: Final = (  # of fine-tuning, beside its record
-    SPLIT, CLASSES, TEST, CONFUSION, REPORT, f"{PREVIEW}/clips.png",
-    f"{PREVIEW}/statistics.png", START, "fold_1", RUN, *RUN_FILES,
+    *RECORDED, f"{PREVIEW}/clips.png", f"{PREVIEW}/statistics.png", "fold_1", RUN, *RUN_FILES,
 )  # fmt: skip
 
 log = logging.getLogger("i3d")
 
 
-def check_record(work_dir: Path) -> None:
-    """An InputError if the folder has a file of the record's name that no fine-tuning wrote, or that is damaged."""
+def check_record(work_dir: Path) -> dict[str, Any] | None:
+    """The record of a folder, if there is one. An InputError for one that no fine-tuning wrote, or that is damaged.
+
+    Another is for an output whose digest is not in the record.
+    """
     record = read_record(work_dir / RECORD)
     if record is not None and "decisions" not in record:
         what = "was not written by a run, or is damaged"
         raise InputError(f"{work_dir / RECORD}: {what}; choose another --work-dir, or move the file away")
+    weights = () if (work_dir / RUN).exists() else (BEST, LAST)  # `train` wrote them, and checks its own files
+    written = (record or {}).get(WRITTEN)
+    for name in {*RECORDED, *weights, *(written if isinstance(written, dict) else ())}:
+        check_recorded(work_dir / name, recorded(record, name), todo="choose another --work-dir, or move it away")
+    return record
 
 
 def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
@@ -71,16 +78,13 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
         "decisions": [asdict(decision) for decision in tuner.config.decisions],
         "issues": [asdict(issue) for issue in stats.issues],
     }
-    path = work_dir / RECORD
+    path, before = work_dir / RECORD, check_record(work_dir)
     if path.exists() and any((work_dir / name).exists() for name in (BEST, RUN, "fold_1")):
         check_same_run(path, config)
     elif path.exists():
         (work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
-    before = read_record(path)
-    for name in (SPLIT, CLASSES):
-        check_recorded(work_dir / name, recorded(before, name), todo="choose another --work-dir, or move it away")
-    record[WRITTEN] = {name: recorded(before, name) for name in (SPLIT, CLASSES)}
-    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())  # the first file: `RunFolder.check_own`
+        before = None if before is None else {WRITTEN: before.get(WRITTEN, {})}
+    _write_record(path, before, record)  # the first file: `RunFolder.check_own`
     write_split(work_dir, tuner.annotations)
     log.info(f"{printable(str(work_dir / SPLIT))}: the clips and their splits")
     log.info(format_decisions(tuner.config.decisions))
@@ -88,16 +92,17 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
 
 
 def write_split(work_dir: Path, annotations: Annotations) -> None:
-    """Write the clips with their splits, and the class names; their digests are in the record before."""
-    path = work_dir / RECORD
-    contents = {SPLIT: list_content(annotations, work_dir / SPLIT), CLASSES: classes_file(annotations.classes)}
-    record = json.loads(path.read_bytes())
-    for name, content in contents.items():
-        digests = [digest for digest in recorded(record, name) if digest != content_hash(content)]
-        record[WRITTEN][name] = [*digests, content_hash(content)][-2:]
-    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
-    for name, content in contents.items():
-        write_atomically(work_dir / name, content)
+    """Write the clips with their splits, and the class names."""
+    with recorded_files(work_dir, work_dir / RECORD) as folder:
+        write_atomically(folder / SPLIT, list_content(annotations, work_dir / SPLIT))
+        write_atomically(folder / CLASSES, classes_file(annotations.classes))
+
+
+def _write_record(path: Path, before: dict[str, Any] | None, new: dict[str, Any]) -> None:
+    """Write the record with new values, if they are others than before."""
+    record = json.loads(json.dumps({**(before or {}), **new}))
+    if record != before:
+        write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def write_end(
@@ -109,21 +114,21 @@ def write_end(
     diagnosis: Sequence[str],
 ) -> None:
     """Write scores, metrics, the confusion matrix and the report."""
-    path = work_dir / RECORD
-    record = json.loads(path.read_text()) | {"diagnosis": list(diagnosis), "fold_accuracies": list(fold_accuracies)}
+    record: dict[str, Any] = {"diagnosis": list(diagnosis), "fold_accuracies": list(fold_accuracies)}
     if of_folds is not None:
         record["cross_validation"] = metrics_as_dict(of_folds, compute_metrics(of_folds))
     if evaluation is not None and metrics is not None:
-        write_evaluations(work_dir / TEST, [(evaluation, metrics)])
         record["metrics"] = metrics_as_dict(evaluation, metrics)
         images = {}
-        if not evaluation.multi_label:
-            draw_confusion(work_dir / CONFUSION, evaluation)
         if (work_dir / CURVES).exists():
             images["curves"] = (work_dir / CURVES).read_bytes()
         images["training clips"] = (work_dir / PREVIEW / "clips.png").read_bytes()
-        write_report(work_dir / REPORT, evaluation, notes=diagnosis, images=images, force=True)
-    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+        with recorded_files(work_dir, work_dir / RECORD) as folder:
+            write_evaluations(folder / TEST, [(evaluation, metrics)])
+            if not evaluation.multi_label:
+                draw_confusion(folder / CONFUSION, evaluation)
+            write_report(folder / REPORT, evaluation, notes=diagnosis, images=images, force=True)
+    _write_record(work_dir / RECORD, json.loads((work_dir / RECORD).read_bytes()), record)
 
 
 def format_decisions(decisions: Sequence[Decision]) -> str:

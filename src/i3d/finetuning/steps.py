@@ -33,10 +33,12 @@ from i3d.training.run_folder import BEST, LAST, LOG
 from i3d.training.train import train
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import ComputeConfig, pick_device
+from i3d.utils.outputs import recorded_files
 from i3d.utils.progress import ProgressCallback
 from i3d.weights.checkpoint import file_sha256
 from i3d.weights.load import Weights, build_model
 
+RECORD: Final = "finetune.json"
 START: Final = "start.safetensors"  # the fitted classifier on the pretrained network, before layers are trained
 NORM_CLIPS: Final = 8  # in a batch; statistics are averaged over all batches
 
@@ -133,23 +135,35 @@ class Finetuner:
         values_NVC = features.values_NVC[self.split.train, : self.config.protocol.num_views]
         log.info(overfit_head(values_NVC, clips, draw_clips(clips, seed=self.seed)))
 
-    def fit_classifier(self, features: ClipFeatures, indices: Sequence[int], path: Path) -> Head:
-        """Fit the classifier on some clips, and write it with the whole network."""
+    def fit_classifier(
+        self, features: ClipFeatures, indices: Sequence[int], work_dir: Path, names: Sequence[str]
+    ) -> Head:
+        """Fit the classifier on some clips, and write it with the whole network, under each of the names."""
         rows = design_rows(features, self.annotations, self.split.groups_N, indices, self.config)
         head, description = fit_head(rows, self.config, seed=self.seed)
         notes = {"clips": str(len(indices)), "seed": str(self.seed)}
         notes |= {"started_from": self.init, "classifier": description}
-        write_model(path, self.weights, head, self.config.recipe, self.annotations.classes, notes)
+        with recorded_files(work_dir, work_dir / RECORD) as folder:
+            for name in names:
+                (folder / name).parent.mkdir(exist_ok=True)
+                write_model(folder / name, self.weights, head, self.config.recipe, self.annotations.classes, notes)
         log.info(f"classifier: {description}, fitted on {counted(len(indices), 'clip')}")
         return head
 
     def train_layers(
-        self, folder: Path, train_indices: Sequence[int], validation: Sequence[int], *, overfit_check: bool
+        self,
+        work_dir: Path,
+        train_indices: Sequence[int],
+        validation: Sequence[int],
+        *,
+        overfit_check: bool,
+        subfolder: str = "",
     ) -> int:
-        """Train layers, starting from the fitted classifier; the signal that stopped it, or 0.
+        """Train layers in a subfolder, starting from the fitted classifier; the signal that stopped it, or 0.
 
         It writes BEST: the best by validation, of which the start is one, or the last without validation clips.
         """
+        folder = work_dir / subfolder
         training = self.config.training.model_copy(update={"init": str(folder / START)})
         recipe = self.config.recipe.model_copy(update={"training": training})
         clips, naming = self.annotations.select(list(train_indices)), self.clips.naming
@@ -172,7 +186,10 @@ class Finetuner:
             on_progress=self.on_progress,
         )
         if not validation and not result.stop_signal:
-            write_atomically(folder / BEST, (folder / LAST).read_bytes())
+            with recorded_files(work_dir, work_dir / RECORD) as temporary:
+                (temporary / subfolder).mkdir(exist_ok=True)
+                for name in (BEST, LAST):
+                    write_atomically(temporary / subfolder / name, (folder / LAST).read_bytes())
         return result.stop_signal
 
     def test(self, features: ClipFeatures, head: Head, indices: Sequence[int], model: Path) -> Evaluation:
@@ -234,21 +251,23 @@ class Finetuner:
         start_NK = np.zeros_like(scores_NK)
         accuracies = []
         for fold, (train_indices, test_indices) in enumerate(_folds(self.split.folds_N)):
-            folder = work_dir / f"fold_{fold + 1}"
-            folder.mkdir(exist_ok=True)
-            head = self.fit_classifier(features, train_indices, folder / (BEST if is_head else START))
+            name = f"fold_{fold + 1}"
+            (work_dir / name).mkdir(exist_ok=True)
+            head = self.fit_classifier(features, train_indices, work_dir, [f"{name}/{BEST if is_head else START}"])
             start_NK[test_indices] = score_clips(head, features, test_indices, self.config)
-            if not is_head and (stop := self.train_layers(folder, train_indices, [], overfit_check=False)):
+            if not is_head and (
+                stop := self.train_layers(work_dir, train_indices, [], overfit_check=False, subfolder=name)
+            ):
                 return CrossValidation(stop_signal=stop)
-            scores_NK[test_indices] = self.test(features, head, test_indices, folder / BEST).scores_NK
+            scores_NK[test_indices] = self.test(features, head, test_indices, work_dir / name / BEST).scores_NK
             if not recipe.multi_label:
                 labels = [annotations.labels_of(index)[0] for index in test_indices]
                 accuracies.append(top_k_accuracy(scores_NK[test_indices], labels))
                 tested = counted(len(labels), "clip")
                 log.info(f"fold {fold + 1} of {num_folds}: top-1 {accuracies[-1]:.4f} on {tested}")
         evaluation, start = (self._evaluation_of_folds(values, self.split.folds_N) for values in (scores_NK, start_NK))
-        name = "mean average precision" if recipe.multi_label else "top-1 accuracy"
-        gain = LayerGain(f"{name} of all folds", start.accuracy, evaluation.accuracy, is_selected=False)
+        metric = "mean average precision" if recipe.multi_label else "top-1 accuracy"
+        gain = LayerGain(f"{metric} of all folds", start.accuracy, evaluation.accuracy, is_selected=False)
         return CrossValidation(evaluation, tuple(accuracies), None if is_head else gain)
 
     def _evaluation_of_folds(self, scores_NK: Doubles, folds_N: npt.NDArray[np.int64]) -> Evaluation:

@@ -1,6 +1,7 @@
 """Which existing files an output may replace, and a lock, so that two commands never write one output."""
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.errors import InputError, check_not_empty
-from i3d.utils.atomic_files import try_lock_for_process, writing_to
+from i3d.utils.atomic_files import try_lock_for_process, unfinished_folder, write_atomically, writing_to
 
 PNG_METADATA: Final = {"Software": "i3d"}
 PNG_MARK: Final = b"tEXtSoftware\0i3d"
@@ -87,7 +88,7 @@ def output_folder(name: str, folder: str | os.PathLike[str]) -> Path:
 
 def check_recorded(path: Path, digests: Collection[str], *, todo: str) -> None:
     """An InputError for an existing file whose content is none of those that a run recorded before it wrote them."""
-    if path.exists() and content_hash(path.read_bytes()) not in digests:
+    if path.exists() and file_hash(path) not in digests:
         raise InputError(f"{path}: was edited since it was written, or is of another run; {todo}")
 
 
@@ -98,9 +99,36 @@ def recorded(record: Mapping[str, Any] | None, name: str) -> list[str]:
     return [digest for digest in digests if isinstance(digest, str)] if isinstance(digests, list) else []
 
 
+@contextmanager
+def recorded_files(folder: Path, record: Path) -> Iterator[Path]:
+    """A temporary folder for files: at the end they replace those of `folder`, with their digests in the record before.
+
+    A file that has this content already stays as it is. The record, a JSON object, must exist.
+    """
+    with unfinished_folder(folder) as temporary:
+        yield temporary
+        names = sorted(path.relative_to(temporary).as_posix() for path in temporary.rglob("*") if path.is_file())
+        digests = {name: file_hash(temporary / name) for name in names}
+        before = json.loads(record.read_bytes())
+        written = dict(before.get(WRITTEN, {}))
+        for name, digest in digests.items():
+            written[name] = [*(other for other in recorded(before, name) if other != digest), digest][-2:]
+        if written != before.get(WRITTEN):
+            write_atomically(record, (json.dumps({**before, WRITTEN: written}, indent=1) + "\n").encode())
+        for name, digest in digests.items():
+            if not (folder / name).is_file() or file_hash(folder / name) != digest:
+                (temporary / name).replace(folder / name)
+
+
 def content_hash(content: bytes) -> str:
     """As a record holds it."""
     return hashlib.sha256(content).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """The `content_hash` of a file, which is read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def resume_log(out: Path, rank: int = 0) -> Path:
