@@ -252,7 +252,7 @@ def test_fixing_replaces_nothing(tmp_path):
         assert next(new.stream()).shape == (48, 64, 3)
     assert sorted(path.name for path in (tmp_path / "new").rglob("*")) == ["cut.mp4", "named.mp4", "there.mp4", "x"]
     for folder in (tmp_path / "clips", tmp_path / "clips" / "x"):
-        with pytest.raises(InputError, match="is in the dataset"):
+        with pytest.raises(InputError, match="lies in"):
             check(tmp_path / "clips", fix=folder)
     with pytest.raises(InputError, match="is not a folder"):
         check(tmp_path / "clips", fix=tmp_path / "real.mkv")

@@ -197,6 +197,34 @@ def test_class_names_beside_a_list_are_not_replaced_by_others(place, command):
     assert run("data", command, "clips.csv", "--out", "o.jsonl").returncode == 0  # the same names
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "data extract-frames clips --out OUT",
+        "flow clips --out OUT",
+        "flow clips/* --out OUT",
+        "data check clips --fix OUT",
+        "data preview clips --out OUT",
+        "data pack clips --out OUT",
+    ],
+)
+@pytest.mark.parametrize("name", ["clips/new", "clips/archery", "clips"])
+def test_no_folder_in_the_source_is_written_to(place, words, name):
+    """The next run would read it with the clips, or as another class."""
+    for number, label in enumerate(("archery", "abseiling")):
+        (place / "clips" / label).mkdir(parents=True)
+        render(place / "clips" / label / "clip.mp4", num_frames=8 + number)
+    if "*" in words:  # it is read as soon as it exists
+        (place / name / "flow").mkdir(parents=True)
+        shutil.copy(place / "clip.mp4", place / name / "flow")
+    before = contents(place)
+    result = run(*words.replace("OUT", name).split())
+    assert result.returncode == 2, result.output
+    assert "lies in" in result.stderr or "exists; choose" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert contents(place) == before
+
+
 def test_our_drawings_and_reports_are_made_again(place):
     assert run("plot", "log.jsonl", "--out", "o.png").returncode == 0
     assert run("plot", "log.jsonl", "--out", "o.png").returncode == 0

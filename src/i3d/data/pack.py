@@ -18,7 +18,7 @@ from i3d.data.shards import BLOCK, CLASSES, INDEX, LIST, SHARD, SUMS, Integers, 
 from i3d.errors import InputError
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import naming_full_disk, unfinished_folder, write_atomically
-from i3d.utils.outputs import output_folder
+from i3d.utils.outputs import check_outside, output_folder
 from i3d.video.frame_names import is_half_of_flow
 from i3d.video.images import images_in
 
@@ -45,6 +45,7 @@ def pack_dataset(
         raise InputError(f"{out}: there is no folder {out.parent}; create it first")
     if annotations.shards is not None:
         raise InputError(f"{annotations.root}: is already packed; give the original files")
+    check_outside(out, annotations.source)
     annotations.check_present()
     annotations.check_utf8(LIST)  # before hours of copying
     with naming_full_disk(out), unfinished_folder(out.parent) as unfinished:

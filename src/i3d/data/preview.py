@@ -19,7 +19,7 @@ from i3d.errors import I3DError, InputError, VideoError, counted
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import writing_to
 from i3d.utils.drawing import contact_sheet, draw_bars, draw_clip, draw_histogram, film_strip, statistics_sheet
-from i3d.utils.outputs import check_new, is_drawing, output_folder
+from i3d.utils.outputs import check_new, check_outside, is_drawing, output_folder
 from i3d.video.flow import bytes_to_flow, flow_to_rgb
 
 CLIPS: Final = "clips.png"
@@ -85,6 +85,7 @@ def preview_dataset(
     view, annotations = dataset.view, dataset.annotations
     if not isinstance(view, TrainView):
         raise InputError("a preview shows training clips: give a dataset with a training view")
+    check_outside(out, annotations.source)
     paths = _output_files(out, force=force)
     chosen = choose_clips(annotations, num_clips=num_clips, seed=dataset.seed)
     sample = np.sort(np.random.default_rng((dataset.seed, 1)).permutation(len(dataset))[:MAX_INSPECTED]).tolist()

@@ -86,6 +86,13 @@ def output_folder(name: str, folder: str | os.PathLike[str]) -> Path:
     return Path(folder)
 
 
+def check_outside(out: Path, source: str | os.PathLike[str]) -> None:
+    """An InputError for an output folder in the folder that is read: the next run would read it with the clips."""
+    if os.path.isdir(source) and out.resolve().is_relative_to(Path(source).resolve()):  # noqa: PTH112 (no PermissionError)
+        what = f"lies in {os.fspath(source)}, which is read: the next run would take it for clips"
+        raise InputError(f"{out}: {what}; choose a folder beside it")
+
+
 def check_recorded(path: Path, digests: Collection[str], *, todo: str) -> None:
     """An InputError for an existing file whose content is none of those that a run recorded before it wrote them."""
     if path.exists() and file_hash(path) not in digests:

@@ -19,6 +19,7 @@ from i3d.data.resume import read_record
 from i3d.data.rows import Rows
 from i3d.errors import InputError, VideoError, first_line, printable
 from i3d.utils.folders import walk_folders
+from i3d.utils.outputs import check_outside
 from i3d.video.flow import BOUND, Flow, bytes_to_flow, consecutive_flows, flow_to_rgb
 from i3d.video.reader import open_video
 from i3d.video.writer import write_video
@@ -27,7 +28,7 @@ from i3d.video.writer import write_video
 def run_flow(videos: Sequence[str], options: FlowOptions, fps: float | None) -> int:
     """Write the flow of videos; the exit code."""
     files = options.files
-    annotations, missing = _annotations(videos)
+    annotations, missing = _annotations(videos, options.out)
     flow = FlowSettings(options.flow_method, files.flow_bound, files.flow_align, files.flow_format)
     settings = FrameSettings(options.short_side or None, jpeg_quality=100, fps=fps, flow=flow)
     return extract_clips("compute flow", annotations, settings, options, missing=missing)
@@ -89,9 +90,13 @@ def _draw_folder(out: Path, folder: Path, *, max_displacement: float) -> tuple[s
         return video.notes
 
 
-def _annotations(videos: Sequence[str]) -> tuple[Annotations, list[str]]:
+def _annotations(videos: Sequence[str], out: Path) -> tuple[Annotations, list[str]]:
     """The videos as clips without classes, by their paths below a common folder; and those that are missing."""
+    for name in videos:
+        check_outside(out, name)
     named = list(dict.fromkeys(expand_inputs(videos)))
+    if inside := next((path for path in named if Path(path).resolve().is_relative_to(out.resolve())), None):
+        raise InputError(f"{inside}: lies in --out {out}; leave it out, or choose another --out")
     missing = [path for path in named if not os.path.exists(path)]  # noqa: PTH110
     paths = [os.path.abspath(path) for path in named if path not in missing]  # noqa: PTH100 (links stay)
     if not paths:
@@ -100,4 +105,5 @@ def _annotations(videos: Sequence[str]) -> tuple[Annotations, list[str]]:
     rows = Rows()
     for path in dict.fromkeys(paths):
         rows.add(os.path.relpath(path, root), ())
-    return build_annotations(rows, source=root, root=root), missing
+    source = Path(videos[0]) if len(videos) == 1 else root / "*"  # the root itself is not read
+    return build_annotations(rows, source=source, root=root), missing

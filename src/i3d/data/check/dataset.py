@@ -30,6 +30,7 @@ from i3d.data.frame_folders import FrameNaming, infer_common_naming
 from i3d.data.rows import Rows
 from i3d.errors import InputError, doubt_units, printable
 from i3d.utils.arguments import checks_types
+from i3d.utils.outputs import check_outside
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.video.base import displayed_between, why_late
 from i3d.video.frame_names import Modality
@@ -136,6 +137,7 @@ def check_dataset(
     """
     annotations, is_plain = _read(source, read_options)
     if fix is not None:
+        check_outside(fix, source)
         check_output_folder(fix, Path(annotations.root))
     if on_count is not None:
         on_count(len(annotations))

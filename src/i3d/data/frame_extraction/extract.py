@@ -31,7 +31,15 @@ from i3d.data.resume import check_settings, read_record
 from i3d.errors import InputError, counted
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import UNFINISHED, remove_abandoned_folders, write_atomically, writing_to
-from i3d.utils.outputs import WRITTEN, check_recorded, content_hash, locked_output, output_folder, recorded
+from i3d.utils.outputs import (
+    WRITTEN,
+    check_outside,
+    check_recorded,
+    content_hash,
+    locked_output,
+    output_folder,
+    recorded,
+)
 from i3d.utils.process_pool import WorkerDied, run_jobs
 
 LIST: Final = "list.txt"
@@ -77,6 +85,7 @@ def extract_frames(
     out = output_folder("out", out)
     if annotations.is_frames:
         raise InputError(f"{annotations.source}: these are folders of frames; give videos")
+    check_outside(out, annotations.source)
     if out.resolve() == Path(annotations.root).resolve():
         raise InputError(f"{out}: is the folder of the videos; choose another folder for the frames")
     annotations.check_present()
