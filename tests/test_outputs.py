@@ -100,7 +100,10 @@ def test_a_file_is_not_replaced_without_force(place, command, option):
         result = run(*words)
         assert (result.returncode, result.stdout) == (2, "")
         line = f"error: {option} {out}".replace("error:  ", "error: ")
-        assert result.stderr.endswith(f"{line}: the file exists; choose another name, or replace it with --force\n")
+        todo = "choose another name, or replace it with --force"
+        if (command, option) in (("predict", "--out"), ("test", "--out")):
+            todo += " (nothing is left to resume: its run is complete, or it is of another command)"
+        assert result.stderr.endswith(f"{line}: the file exists; {todo}\n")
         assert contents(place) == before
         assert out.is_symlink() == (kind != "file")
 
@@ -195,6 +198,11 @@ def test_class_names_beside_a_list_are_not_replaced_by_others(place, command):
     assert run(*words, "--force").returncode == 0
     assert (place / "o.classes.txt").read_text() == "abseiling\narchery\n"
     assert run("data", command, "clips.csv", "--out", "o.jsonl").returncode == 0  # the same names
+    (place / "other.csv").write_text("path,label,split\nclip.mp4,walk,train\ncut.mkv,run,val\n")
+    before = contents(place)
+    result = run("data", command, "other.csv", "--out", "o.tsv", "--force")
+    assert "o.classes.txt: has other class names, which may be those of o.csv too; choose another" in result.stderr
+    assert (result.returncode, contents(place)) == (2, before)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from i3d.data.resume import (
     read_record,
 )
 from i3d.errors import InputError
+from i3d.utils.outputs import COMPLETE
 
 KEYS = ("a", "b", "c")
 
@@ -139,7 +140,7 @@ def test_other_settings_are_named_and_refused(out):
 
 def test_an_output_without_a_log_is_refused(tmp_path):
     (tmp_path / "r.json").write_text("precious")
-    with pytest.raises(InputError, match="the file exists; choose another name, or replace it with --force"):
+    with pytest.raises(InputError, match=r"--force \(nothing is left to resume: its run is complete, or it is of"):
         open_log(tmp_path / "r.json")
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 
@@ -236,7 +237,7 @@ def test_all_ranks_raise_the_refusal_of_one(tmp_path):
 
     assert (
         on_ranks(refusal, 2)
-        == [f"--out {outs[0]}: the file exists; choose another name, or replace it with --force"] * 2
+        == [f"--out {outs[0]}: the file exists; choose another name, or replace it with --force{COMPLETE}"] * 2
     )
 
 

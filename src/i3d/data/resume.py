@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Final, Generic, Self, TypeVar
 
 from i3d.errors import InputError, abridged, counted, first_line, printable
 from i3d.utils.atomic_files import try_lock_for_process, write_atomically, writing_to
-from i3d.utils.outputs import RESUME, check_new, is_open_file, resume_log
+from i3d.utils.outputs import COMPLETE, RESUME, check_new, is_open_file, resume_log
 from i3d.utils.text import parse_json, refuse_endless
 
 DIGEST: Final = ', "digest": "'  # before the digest, at the end of a line
@@ -129,7 +129,7 @@ class ResumeLog(Generic[T]):
         """Lock this log, if it is the first rank's, and read those of all ranks of the last run: their lines."""
         logs = _logs(out)
         if not any(one.exists() for one in logs):
-            check_new(f"--out {out}", out, force=force)
+            check_new(f"--out {out}", out, force=force, note=COMPLETE)
         if self.path == logs[0]:
             self._file = _open_locked(self.path, out)
         lines_of: dict[Path, list[str]] = {}

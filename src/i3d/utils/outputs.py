@@ -18,6 +18,7 @@ REPORT_MARK: Final = b'<meta name="generator" content="i3d">'
 LOCK: Final = ".i3d-lock"  # the suffix of files that are locked, and removed then: no user has such a file
 RESUME: Final = ".resume"
 WRITTEN: Final = "written"  # in a record: of each file, the digests of the last two contents
+COMPLETE: Final = " (nothing is left to resume: its run is complete, or it is of another command)"
 POLL_SECONDS: Final = 0.1
 HEAD: Final = 2000  # bytes of a file in which its mark is
 
@@ -38,14 +39,20 @@ def is_ours(_: Path) -> bool:
 
 
 def check_new(
-    where: str, path: Path, *, force: bool, is_own: Callable[[Path], bool] = is_ours, flag: str = "--force"
+    where: str,
+    path: Path,
+    *,
+    force: bool,
+    is_own: Callable[[Path], bool] = is_ours,
+    flag: str = "--force",
+    note: str = "",
 ) -> None:
     """An InputError if there is a file that must not be replaced. `where` begins the message: --out x.csv.
 
     A link is never replaced: files are renamed when they are complete, which would leave its target as it is.
     """
     if os.path.lexists(path) and not force and not is_own(path):
-        raise InputError(f"{where}: the file exists; choose another name, or replace it with {flag}")
+        raise InputError(f"{where}: the file exists; choose another name, or replace it with {flag}{note}")
     if path.is_symlink():
         what = f"is a link to {os.readlink(path)}, which would become a file of its own"  # noqa: PTH115 (text)
         raise InputError(f"{where}: {what}; name the file itself, or remove the link")
@@ -146,7 +153,7 @@ def resume_log(out: Path, rank: int = 0) -> Path:
 def check_resumable(where: str, out: Path, *, force: bool) -> None:
     """An InputError for an existing output without a resume log; with one, `ResumeLog` decides."""
     if not resume_log(out).exists():
-        check_new(where, out, force=force)
+        check_new(where, out, force=force, note=COMPLETE)
 
 
 def is_open_file(path: Path, handle: int) -> bool:

@@ -14,7 +14,7 @@ from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.dataset import check_dataset
 from i3d.data.check.report import write_report
 from i3d.data.class_files import classes_file
-from i3d.data.formats.write import write_annotations, write_classes
+from i3d.data.formats.write import SUFFIXES, write_annotations, write_classes
 from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import FlowSettings, FrameSettings
 from i3d.data.frame_folders import FrameNaming
@@ -22,7 +22,7 @@ from i3d.data.labels import CLASSES_SUFFIX
 from i3d.data.pack import pack_dataset
 from i3d.data.preview import preview_dataset
 from i3d.data.split import split_annotations
-from i3d.errors import counted, printable
+from i3d.errors import InputError, counted, printable
 from i3d.utils.outputs import check_new, locked_output
 
 
@@ -158,6 +158,10 @@ def _write_list(annotations: Annotations, out: Path, *, force: bool, naming: Fra
     names = out.with_suffix(CLASSES_SUFFIX)
     with locked_output(str(names), names):  # lists of other suffixes share it
         if not (names.is_file() and names.read_bytes() == classes_file(annotations.classes)):
+            lists = [path for suffix in SUFFIXES if (path := out.with_suffix(suffix)) != out and path.exists()]
+            if names.exists() and lists:
+                what = f"has other class names, which may be those of {lists[0].name} too"
+                raise InputError(f"{names}: {what}; choose another name than {out.name}")
             check_new(str(names), names, force=force)
         write_annotations(annotations, out, naming=naming, force=True)
         write_classes(annotations.classes, names)
