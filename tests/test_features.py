@@ -298,6 +298,10 @@ def content(folder):
 
 
 OPTIONS = ("--window", "8", "--stride", "4", "--fps", "native")
+EDITS = {
+    "rows": [], "notes": ["mine"], "num_frames": 1, "shape": [1, 1], "video": "b.mp4", "made_with": {}, "runtimes": {},
+    "digest": "", "sha256": "", "more": 1,
+}  # fmt: skip
 
 
 def test_a_folder_becomes_arrays_with_sidecars(videos, model, tmp_path):
@@ -344,6 +348,13 @@ def test_existing_output_is_reused_and_changed_input_recomputed(videos, model, t
     after = content(out)
     assert after["b.npy"] == after["a.npy"] == before["b.npy"]
     assert after["more/a.json"] == before["more/a.json"]
+    for name, value in EDITS.items():
+        edited = {**json.loads(before["more/a.json"]), name: value}
+        (out / "more" / "a.json").write_text(json.dumps(edited))
+        err = run(videos, "--out", out, "--model", model, *OPTIONS)
+        warning = "more/a.json: edited or damaged since it was written (its digest is wrong); it is extracted again"
+        assert err.count(warning) == 1, name
+        assert content(out) == after
     err = run(videos, "--out", out, "--model", model, "--window", "9", expected=2)
     assert "a.json: made with other settings (settings.window was 8, now 9; " in err
     assert content(out) == after

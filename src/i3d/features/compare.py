@@ -20,7 +20,7 @@ from i3d.errors import InputError, VideoError
 from i3d.features.alignment import Floats, align, cosines
 from i3d.features.array_formats import read_array
 from i3d.features.extractor import FeatureExtractor, Stream
-from i3d.features.sidecar import read_sidecar
+from i3d.features.sidecar import EDITED, has_digest, read_sidecar
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import Preprocessing
 from i3d.utils.arguments import checks_types
@@ -143,7 +143,9 @@ def _notes(one: Path, other: Path) -> tuple[str, ...]:
         if record is not None and record["made_with"].get("file_format", "npy") == path.suffix.lower()[1:]:
             records.append(record)
             if record.get("sha256") != file_sha256(path):
-                notes.append(f"{path}: edited or damaged since it was written (its SHA-256 is not that of {sidecar})")
+                notes.append(f"{path}: {EDITED} (its SHA-256 is not that of {sidecar})")
+            if not has_digest(record):
+                notes.append(f"{sidecar}: {EDITED} (its digest is wrong)")
     if len(records) == 2 and records[0].get("signature") != records[1].get("signature"):
         names = " and ".join(record.get("video") or "unknown" for record in records)
         notes.append(f"they are of videos of different content: {names}")

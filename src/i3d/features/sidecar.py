@@ -28,6 +28,9 @@ VERSION: Final = 1
 
 TYPES: Final[dict[str, Any]] = {"video": str, "signature": list, "sha256": str}  # of what is read back
 
+EDITED: Final = "edited or damaged since it was written"
+AGAIN: Final = "it is extracted again"
+
 log = logging.getLogger("i3d")
 
 
@@ -51,8 +54,8 @@ class FeatureFile:
 def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: bool, is_quiet: bool = False) -> bool:
     """Whether the features of the video, as it is now, exist completely and were made with these settings.
 
-    An array with another content than was written is reported, unless `is_quiet`, and counts as missing. Foreign files,
-    and features of other settings or of another video, are an InputError, unless `force` replaces them.
+    An array or a sidecar with another content than was written is reported, unless `is_quiet`, and counts as missing.
+    Foreign files, and features of other settings or of another video, are an InputError, unless `force` replaces them.
     """
     record = read_sidecar(target.sidecar)
     if record is None:
@@ -60,6 +63,10 @@ def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: boo
         if foreign is not None and not force:
             what = "exists, and is damaged or was not written by i3d"
             raise InputError(f"{foreign}: {what}; move it away, or replace it with --force")
+        return False
+    if not record.get("unfinished") and not has_digest(record):
+        if not is_quiet:
+            log.warning("%s: %s (its digest is wrong); %s", printable(str(target.sidecar)), EDITED, AGAIN)
         return False
     if record.get("made_with") != made_with:
         if force:
@@ -72,8 +79,7 @@ def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: boo
         return False
     is_intact: bool = record.get("sha256") == file_sha256(target.values)
     if not is_intact and not is_quiet:
-        what = "edited or damaged since it was written (its SHA-256 is wrong)"
-        log.warning("%s: %s; it is extracted again", printable(str(target.values)), what)
+        log.warning("%s: %s (its SHA-256 is wrong); %s", printable(str(target.values)), EDITED, AGAIN)
     return is_intact
 
 
@@ -104,7 +110,17 @@ def write_features(
             for row, (start, end) in zip(features.rows, features.seconds, strict=True)
         ],
     }
+    record = {**record, "digest": _digest(record)}
     write_atomically(target.sidecar, (json.dumps(record, indent=1) + "\n").encode("utf-8", "surrogateescape"))
+
+
+def has_digest(record: Mapping[str, Any]) -> bool:
+    """Whether a sidecar is as it was written, by the digest in it."""
+    return record.get("digest") == _digest({name: value for name, value in record.items() if name != "digest"})
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:
