@@ -357,6 +357,29 @@ def test_flow_of_folders_of_frames_and_beside_earlier_ones(moving, tmp_path):
     assert "1 of 2 clips, 4 frames, 1 reused" in partly.stderr
 
 
+def test_a_video_is_listed_once_below_any_common_folder(moving, tmp_path):
+    clips, _ = moving
+    out, numbers = tmp_path / "flow", {}
+    options = ["--flow-method", "dis", "--short-side", "0", "--workers", "0", "--flow-format", "npz"]
+    for source in ("left/a.mp4", "left", "", "down", "down/a.mp4", "left", ""):
+        result = run_here(["i3d", "flow", clips / source, "--out", out, *options])
+        assert result.returncode == 0, result.stderr
+        folders = [line.split()[0] for line in (out / "list.txt").read_text().splitlines()]
+        numbers[source] = len(folders)
+        flows = {np.load(out / folder / "flow.npz")["flow"].tobytes() for folder in folders}
+        assert len(flows) == len(folders)
+    assert numbers == {"left/a.mp4": 1, "left": 2, "": 2, "down": 2, "down/a.mp4": 2}
+    assert "2 of 2 clips, 8 frames, 2 reused" in result.stderr
+    (clips / "other").mkdir()
+    encode(clips / "other" / "a.mp4", [texture(k, k, height=96, width=128) for k in range(5)])
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    result = run_here(["i3d", "flow", clips / "other" / "a.mp4", "--out", out, *options])
+    assert result.returncode == 2
+    what = f"{out / 'a'}: is of another video, {clips / 'left' / 'a.mp4'}; choose another folder, or replace"
+    assert what in result.stderr
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

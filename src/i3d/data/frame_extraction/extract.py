@@ -17,7 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -28,7 +28,7 @@ from i3d.data.formats.write import write_classes
 from i3d.data.frame_extraction.jobs import WRITE_TODO, BadVideo, FrameFolder, FrameJob, FrameSettings
 from i3d.data.frame_folders import RECORD
 from i3d.data.resume import check_settings, read_record
-from i3d.errors import InputError, counted
+from i3d.errors import InputError, counted, printable
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import UNFINISHED, remove_abandoned_folders, write_atomically, writing_to
 from i3d.utils.outputs import (
@@ -93,6 +93,8 @@ def extract_frames(
     with writing_to(f"{out}:", WRITE_TODO):
         out.mkdir(parents=True, exist_ok=True)
     is_labelled = bool(annotations.classes)  # a labelled list contains this dataset only: one run at a time
+    if not force and not is_labelled:
+        jobs = _with_earlier_folders(jobs, out)
     with locked_output(str(out), out / LIST) if is_labelled else nullcontext():
         _check_out(annotations, out, jobs, settings, force=force)
         _write_record(out, settings, {})
@@ -232,8 +234,11 @@ def _check_out(
         if job.target.exists():
             if not (job.target / RECORD).exists():
                 raise _foreign(job.target)
-            if not force and read_record(job.target / RECORD):
+            if not force and (record := read_record(job.target / RECORD)):
                 _check_record(job.target / RECORD, job.target, job.made_with(settings))
+                if (other := str(record.get("file", ""))) and os.path.exists(other) and not job.is_of(record):  # noqa: PTH110
+                    todo = "choose another folder, or replace its frames with --force"
+                    raise InputError(f"{job.target}: is of another video, {other}; {todo}")
 
 
 def _check_record(record: Path, where: Path, made_with: dict[str, Any]) -> None:
@@ -283,15 +288,54 @@ def _write_lists(
 
 def _lines_of_others(out: Path, name: str, folders: set[str]) -> list[str]:
     """The lines of a list whose folders exist and are not among `folders`."""
+    return [line for folder, line in _listed_folders(out, name) if folder not in folders]
+
+
+def _listed_folders(out: Path, name: str) -> list[tuple[str, str]]:
+    """The folders of a list that exist, and their lines."""
     try:
         lines = (out / name).read_text(encoding="utf-8").splitlines(keepends=True)
     except OSError:
         return []
-    others = []
+    listed = []
     for line in lines:
         folder = line.rstrip("\n")
         while " " in folder and not (out / folder / RECORD).exists():
             folder = folder.rpartition(" ")[0]
-        if folder not in folders and (out / folder / RECORD).exists():
-            others.append(line)
-    return others
+        if (out / folder / RECORD).exists():
+            listed.append((folder, line))
+    return listed
+
+
+def _with_earlier_folders(jobs: list[FrameJob], out: Path) -> list[FrameJob]:
+    """The jobs, with the folder of an earlier run for a video that it listed below another common folder.
+
+    Such a video has the same content, and one of the two paths ends in the other: `run/a.mp4` was `a.mp4`.
+    """
+    moved = [job for job in jobs if not (record := read_record(job.target / RECORD)) or not job.is_of(record)]
+    new_folders = {job.folder for job in jobs}
+    earlier: dict[str, tuple[str, object]] = {}  # folder: path and signature of its video
+    for folder, _ in _listed_folders(out, LIST):
+        record = read_record(out / folder / RECORD) or {}
+        path = record.get("made_with", {}).get("video")
+        if folder not in new_folders and isinstance(path, str):
+            earlier[folder] = path, record.get("signature")
+    chosen = []
+    for job in jobs:
+        same = (
+            folder
+            for folder, (path, signature) in earlier.items()
+            if _ends_alike(path, job.path) and job.has_content(signature)
+        )
+        other = next(same, None) if job in moved else None
+        chosen.append(job if other is None else replace(job, path=earlier.pop(other)[0], folder=other))
+    if count := sum(one != other for one, other in zip(jobs, chosen, strict=True)):
+        what = f"{counted(count, 'video')} of earlier runs, named below another folder, keep their folders"
+        log.info("%s: %s", printable(str(out)), what)
+    return chosen
+
+
+def _ends_alike(one: str, other: str) -> bool:
+    """Whether one of two paths ends in the other."""
+    short, long = sorted((PurePosixPath(path).parts for path in (one, other)), key=len)
+    return long[-len(short) :] == short

@@ -8,7 +8,7 @@ the settings and the size of the frames in bytes, from which a later run decides
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -126,6 +126,22 @@ class FrameJob:
         """A hash of the content of the video."""
         return content_digest(self.file)
 
+    @property
+    def place(self) -> str:
+        """The absolute path of the video; empty in shards."""
+        return os.path.abspath(self.file) if isinstance(self.file, Path) else ""  # noqa: PTH100 (keeps links)
+
+    def is_of(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record is of this video, by its place or else its content; True if that cannot be read."""
+        return record.get("file") == self.place or self.has_content(record.get("signature"), unreadable=True)
+
+    def has_content(self, signature: object, *, unreadable: bool = False) -> bool:
+        """Whether the video has this signature; `unreadable` if it cannot be read, which `run` reports."""
+        try:
+            return self.signature == signature
+        except VideoError:
+            return unreadable
+
     def run(self, settings: FrameSettings) -> FrameFolder | BadVideo:
         """Write the folder, or reuse an existing one. An unwritable place is an InputError."""
         try:
@@ -168,6 +184,7 @@ def _write_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder:
             raise VideoError(str(job.file), *CHANGED)
         record = {
             "made_with": job.made_with(settings),
+            "file": job.place,
             "signature": signature,
             "num_frames": num_frames,
             "num_bytes": num_bytes,
