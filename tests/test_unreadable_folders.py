@@ -18,12 +18,9 @@ from support.training_runs import RECIPE, command, finish, make_clips
 ERRORS = (errno.EACCES, errno.EIO, errno.ESTALE)
 PATTERNS = ("top/*/b.mp4", "top/[a-z]*/b.mp4", "top/**/b.mp4", "t*/*/b.mp4", "top/*/b.*", "t*p/walk/b.mp4")
 VERBS = {  # words, and the folder that cannot be listed
-    "predict": ("predict clips --model m.safetensors", "clips/walk"),
     "predict one": ("predict clips/walk --model m.safetensors", "clips/walk"),
     "predict pattern": ("predict clips/*/*.mp4 --model m.safetensors", "clips/walk"),
     "predict deep pattern": ("predict clips/**/*.mp4 --model m.safetensors", "clips/walk"),
-    "features": ("features clips --out out --model m.safetensors", "clips/walk"),
-    "flow": ("flow clips --out out --flow-method dis", "clips/walk"),
     "data list": ("data list clips --out o.csv", "clips/walk"),
     "data list of all": ("data list clips --out o.csv", "clips"),
     "data check": ("data check clips --workers 1", "clips/walk"),
@@ -161,6 +158,33 @@ def test_a_path_in_a_folder_that_cannot_be_entered_is_one_row_of_predict(inputs,
     rows = (tmp_path / "r.csv").read_text().splitlines()[1:]
     assert [row.split(",")[:2] for row in rows] == [["clips/walk/b.mp4", "error"], ["clips/run/a.mp4", "ok"]]
     assert "Permission denied" in rows[0]
+
+
+@pytest.mark.parametrize("words", ["predict {} --out r.csv", "features {} --out out", "flow {} --out out"])
+@pytest.mark.parametrize("refuse", [refuse_to_list, refuse_to_enter])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("named", ["clips", "clips/run clips/walk", "clips/run clips/walk/b.mp4", "clips/walk/b.mp4"])
+def test_a_folder_that_cannot_be_read_is_a_row_and_the_other_videos_are_done(
+    inputs, tmp_path, monkeypatch, words, refuse, number, named
+):
+    if refuse is refuse_to_list and named.endswith("b.mp4"):
+        return  # it can be read
+    shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    more = {
+        "predict": "--model m.safetensors",
+        "features": "--model m.safetensors --padding repeat --window 8",
+        "flow": "--flow-method dis --workers 0",
+    }
+    with monkeypatch.context() as patch:
+        refuse(patch, tmp_path / "clips/walk", number)
+        result = run(*words.format(named).split(), *more[words.split()[0]].split())
+    assert result.returncode == 3, result.output
+    assert "clips/walk" in result.output
+    assert os.strerror(number) in result.output
+    assert "no such file" not in result.output
+    if named != "clips/walk/b.mp4":
+        assert "1 of 2" in result.stderr
 
 
 @pytest.mark.parametrize("words", ["predict clips --model m.safetensors", "data list clips --out o.csv"])

@@ -1,7 +1,6 @@
 """Checks of names and paths before any work, without PyTorch: what cannot be used is refused at once."""
 
 import glob
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -13,7 +12,7 @@ from i3d.cli.limits import RATE, Within
 from i3d.cli.usage import STDIN, STDIN_WORD
 from i3d.errors import InputError
 from i3d.recipes.names import FILE_SUFFIXES, recipe_names, unknown_recipe
-from i3d.utils.folders import paths_matching
+from i3d.utils.folders import may_exist, paths_matching
 from i3d.weights.pretrained import DEFAULT
 
 Number = TypeVar("Number", int, float)
@@ -31,7 +30,7 @@ def check_videos(names: Sequence[str]) -> list[str]:
 
 
 def _leads_somewhere(name: str) -> bool:
-    if name == STDIN or "%" in name or os.path.lexists(name):  # frames_%05d.jpg is a pattern of one video
+    if name == STDIN or "%" in name or may_exist(name):  # frames_%05d.jpg is a pattern of one video
         return True
     return glob.has_magic(name) and bool(paths_matching(name))
 

@@ -13,10 +13,20 @@ MAX_NAME: Final = 255  # letters in the name of a file, on all usual disks
 FEW: Final = 16  # look-ups in a folder, which are faster than its listing
 
 
-def walk_folders(folder: Path | str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` that follows symbolic links and visits each folder once, as links can form cycles."""
+def refuse(error: OSError) -> NoReturn:
+    """Raise the error of a folder that cannot be listed."""
+    raise error
+
+
+def walk_folders(
+    folder: Path | str, *, on_error: Callable[[OSError], None] = refuse
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` that follows symbolic links and visits each folder once, as links can form cycles.
+
+    `on_error` gets the error of each folder that cannot be listed.
+    """
     visited: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=on_error):
         stat = os.stat(place)  # noqa: PTH116 (many folders, fast)
         if (stat.st_dev, stat.st_ino) in visited:
             folders.clear()
@@ -36,6 +46,22 @@ def check_link(path: str) -> None:
 def is_folder(path: Path | str) -> bool:
     """Whether a path is a folder; not if it cannot be looked up, which reading it reports."""
     return os.path.isdir(path)  # noqa: PTH112 (`Path.is_dir` raises a PermissionError)
+
+
+def is_missing(path: Path | str) -> bool:
+    """Whether there is no such file; not of one that cannot be looked up, which reading it reports."""
+    try:
+        os.stat(path)  # noqa: PTH116 (many paths, fast)
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+    except ValueError:  # a zero byte
+        return True
+    return False
+
+
+def may_exist(path: Path | str) -> bool:
+    """Whether there is a file, a folder or a link, or a path that cannot be looked up."""
+    return os.path.lexists(path) or not is_missing(path)
 
 
 class PathLookup:
@@ -93,7 +119,3 @@ def _check_part(place: str, part: str) -> None:
             os.lstat(os.path.join(place, part))  # noqa: PTH118
     elif is_folder(place):
         os.scandir(place).close()
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise error

@@ -18,7 +18,7 @@ from i3d.data.frame_folders import RECORD, infer_naming, open_frames
 from i3d.data.resume import read_record
 from i3d.data.rows import Rows
 from i3d.errors import InputError, VideoError, first_line, printable
-from i3d.utils.folders import walk_folders
+from i3d.utils.folders import is_missing, walk_folders
 from i3d.utils.outputs import check_outside
 from i3d.video.flow import BOUND, Flow, bytes_to_flow, consecutive_flows, flow_to_rgb
 from i3d.video.reader import open_video
@@ -97,7 +97,7 @@ def _annotations(videos: Sequence[str], out: Path) -> tuple[Annotations, list[st
     named = list(dict.fromkeys(expand_inputs(videos)))
     if inside := next((path for path in named if Path(path).resolve().is_relative_to(out.resolve())), None):
         raise InputError(f"{inside}: lies in --out {out}; leave it out, or choose another --out")
-    missing = [path for path in named if not os.path.exists(path)]  # noqa: PTH110
+    missing = [path for path in named if is_missing(path)]
     paths = [os.path.abspath(path) for path in named if path not in missing]  # noqa: PTH100 (links stay)
     if not paths:
         raise InputError(f"{missing[0]}: no such file; check the path")

@@ -5,13 +5,14 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from i3d.data.formats.columns import Columns, find_columns, no_path_column
 from i3d.errors import InputError, abridged, counted, printable
-from i3d.utils.folders import MAX_NAME, PathLookup, paths_matching, walk_folders
+from i3d.utils.folders import MAX_NAME, PathLookup, is_folder, may_exist, paths_matching, refuse, walk_folders
 from i3d.utils.text import clip_lines, csv_records, line_error, read_lines
 from i3d.video.frame_names import IMAGE_SUFFIXES, natural_key
 from i3d.video.images import images_in, images_matching
@@ -39,14 +40,14 @@ def expand_inputs(names: Iterable[str]) -> list[str]:
     A folder stands for the videos and the folders of frames below it; a folder that contains only images is one video.
     A `.txt` file lists one path a line (also MMAction2's lists), a `.csv` or `.tsv` file has a column `path`, `file` or
     `video`; their paths are relative to the file. A name of a missing file is returned, so that it becomes a row with
-    an error; if no path exists at all, that is an InputError.
+    an error; if no path exists at all, that is an InputError. A folder that cannot be listed is a path too.
     """
     paths: list[str] = []
     for name in names:
         path = Path(name)
         if name == STDIN:
             paths.append(name)
-        elif path.is_dir():
+        elif is_folder(path):
             paths += _in_folder(path)
         elif path.suffix.lower() in LIST_SUFFIXES and path.exists():
             paths += _in_list(path)
@@ -57,17 +58,19 @@ def expand_inputs(names: Iterable[str]) -> list[str]:
             paths += [p for match in matches for p in (_in_folder(Path(match)) if Path(match).is_dir() else [match])]
         else:
             paths.append(name)
-    if not any(path == STDIN or os.path.lexists(path) or ("%" in path and images_matching(path)) for path in paths):
+    if not any(path == STDIN or may_exist(path) or ("%" in path and images_matching(path)) for path in paths):
         raise InputError(f"{paths[0]}: no such file; check the path" if paths else "no video is given")
     return paths
 
 
 def _in_folder(folder: Path) -> list[str]:
-    if is_frame_folder(folder):
-        return [str(folder)]
     paths: list[str] = []
     names: list[str] = []
-    for place, folders, files in walk_visible(folder):
+    unreadable: list[str] = []
+    with suppress(OSError):  # of the folder itself: the walk reports it
+        if is_frame_folder(folder):
+            return [str(folder)]
+    for place, folders, files in walk_visible(folder, on_error=lambda error: unreadable.append(str(error.filename))):
         folders.sort(key=natural_key)
         here = Path(place)
         if here != folder and _is_clip(here, min_images=2):
@@ -75,6 +78,7 @@ def _in_folder(folder: Path) -> list[str]:
         videos = [f for f in files if Path(f).suffix.lower() in VIDEO_SUFFIXES and not f.startswith(".")]
         paths += [str(here / f) for f in sorted(videos, key=natural_key)]
         names += files
+    paths += unreadable
     notes = left_out(names)
     if not paths:
         what = "; ".join(["the folder contains no video and no frames", *(notes or ["check the path"])])
@@ -86,7 +90,7 @@ def _in_folder(folder: Path) -> list[str]:
 
 def is_frame_folder(folder: Path) -> bool:
     """Whether a folder is one video: it holds images, and neither videos nor folders."""
-    return _is_clip(folder, min_images=1) and not any(entry.is_dir() for entry in folder.iterdir())
+    return _is_clip(folder, min_images=1) and not any(map(is_folder, folder.iterdir()))
 
 
 def left_out(names: Iterable[str]) -> list[str]:
@@ -100,9 +104,11 @@ def left_out(names: Iterable[str]) -> list[str]:
     return [f"{what}; rename the videos among them"] if unknown else []
 
 
-def walk_visible(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+def walk_visible(
+    folder: Path, *, on_error: Callable[[OSError], None] = refuse
+) -> Iterator[tuple[str, list[str], list[str]]]:
     """`walk_folders` without folders whose name begins with a dot, and those of systems (`JUNK`)."""
-    for place, folders, files in walk_folders(folder):
+    for place, folders, files in walk_folders(folder, on_error=on_error):
         folders[:] = filter(is_visible_folder, folders)
         yield place, folders, files
 
@@ -114,7 +120,7 @@ def is_visible_folder(name: str) -> bool:
 
 def _is_clip(folder: Path, *, min_images: int) -> bool:
     """Whether a folder is one video as frames: images, and no video file beside them."""
-    has_video = any(p.suffix.lower() in VIDEO_SUFFIXES for p in folder.iterdir() if p.is_file())
+    has_video = any(p.suffix.lower() in VIDEO_SUFFIXES and not is_folder(p) for p in folder.iterdir())
     return not has_video and len(images_in(folder)) >= min_images
 
 
