@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -20,6 +21,7 @@ from i3d.cli.usage import FLAGS, STDIN, STDIN_WORD, usage_error
 from i3d.errors import I3DError, VideoError, printable
 from i3d.utils.allocator import disable_malloc_trim
 from i3d.utils.prefetch import exit_without_join
+from i3d.weights.addresses import checkpoints_in
 
 INTERRUPTED, CLOSED_PIPE = 130, 141  # exit codes
 WRITE_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -76,12 +78,15 @@ def launch(
     quiet: Annotated[bool, Parameter(alias="-q", help="Print only results and errors.")] = False,
     verbose: Annotated[bool, Parameter(alias="-v", help="Print debug messages too.")] = False,
     debug: Annotated[bool, Parameter(help="Print the traceback of an error.")] = False,
+    checkpoints: Annotated[
+        Path | None, Parameter(help="Folder of weights that are named by an address (default: $I3D_CHECKPOINTS).")
+    ] = None,
 ) -> object:
     """Parse the options of every command, then run the command."""
     global _debug
     _debug = debug
     check_values(tokens)
-    with log_to_stderr(quiet=quiet, verbose=verbose):
+    with log_to_stderr(quiet=quiet, verbose=verbose), checkpoints_in(checkpoints):
         return app([STDIN_WORD if word == STDIN else word for word in tokens], console=Console())
 
 

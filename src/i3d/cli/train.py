@@ -12,6 +12,7 @@ from i3d.cli.checks import accepted, check_recipe, exists, refuse
 from i3d.cli.limits import BELOW_1, Within
 from i3d.cli.usage import command
 from i3d.errors import InputError
+from i3d.weights.addresses import check_address, is_address
 from i3d.weights.names import check_weights_name
 
 FINETUNE: Final = "finetune"  # the recipe's name
@@ -180,7 +181,9 @@ def train(*, options: TrainOptions) -> int:
         check_settings(options.settings or [])
         return run.finetune.run_finetune(options)
     options.finetuning.check_unused()
-    with_overrides(load_recipe(options.recipe), options.settings or [])
+    training = with_overrides(load_recipe(options.recipe), options.settings or []).training
+    if options.init is None and training is not None and is_address(training.init):
+        check_address(training.init)
     return run.train.run_train(options)
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from i3d.errors import WeightsError, printable
 from i3d.recipes.io import load_recipe
-from i3d.recipes.named import BASELINE, R50, RECIPES
+from i3d.recipes.named import ALIASES, BASELINE, R50, RECIPES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionSettings, NetworkSettings, Preprocessing, ResNetSettings, first_error
 from i3d.weights.foreign.files import WeightsFile, read_weights_file
@@ -52,7 +52,7 @@ def detect_checkpoint(
         log.warning("%s: %s", path, file.note)
     try:
         state = rename_keys(file.arrays)
-        recipe_, recipe_from = choose_recipe(file, state, recipe=recipe, in_channels=in_channels)
+        recipe_, recipe_from = choose_recipe(file, state, recipe=recipe, in_channels=in_channels, file_name=path.name)
         recipe_ = _with_normalisation(recipe_, file.arrays)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
@@ -68,9 +68,14 @@ def detect_checkpoint(
 
 
 def choose_recipe(
-    file: WeightsFile, state: RenamedState, *, recipe: str | Recipe | None, in_channels: int | None
+    file: WeightsFile,
+    state: RenamedState,
+    *,
+    recipe: str | Recipe | None,
+    in_channels: int | None,
+    file_name: str = "",
 ) -> tuple[Recipe, str]:
-    """(recipe, how it was found)."""
+    """(recipe, how it was found). `file_name` decides between recipes that the content fits, if it contains one."""
     stored = network_from_shapes({key: array.shape for key, array in state.arrays.items()})
     stored = stored.model_copy(update=state.settings)
     if state.layout.is_2d:
@@ -86,7 +91,7 @@ def choose_recipe(
         return _with_widths(given, stored), "as given"
     if state.layout.is_ambiguous:
         return _baseline(stored), f"by the keys and shapes of {AUTHOR}; --recipe names another"
-    return _by_config(file, stored) or _by_keys(file, stored)
+    return _by_config(file, stored) or _by_keys(file, stored, file_name)
 
 
 def _baseline(stored: NetworkSettings) -> Recipe:
@@ -146,7 +151,7 @@ def _by_config(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]
     return _with_network(recipe.model_copy(update={"name": name}), network), "by the config in the file"
 
 
-def _by_keys(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]:
+def _by_keys(file: WeightsFile, stored: NetworkSettings, file_name: str) -> tuple[Recipe, str]:
     fitting = _fitting(stored, lambda network: stored_settings(network) == stored_settings(stored))
     fitting = [r for r in fitting if getattr(r.network, "pool1", "") == getattr(stored, "pool1", "")]
     if not fitting:
@@ -155,12 +160,24 @@ def _by_keys(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]:
         fitting = [r for r in fitting if computed_settings(r.network) == computed_settings(stored)] or fitting
         fitting = [r for r in fitting if r.network.num_classes == stored.num_classes] or fitting
     fitting = _by_version(file, fitting)
+    named = _named_in(file_name, fitting) if isinstance(stored, ResNetSettings) else []  # `i3d_rgb` is any I3D's name
+    if len(fitting) > 1 and len(named) == 1:
+        log.info("%s: taken as %s, which its name contains; --recipe names another", file_name, named[0].name)
+        return _with_widths(named[0], stored), "by the file name; --recipe names another"
     functions = {computed_settings(r.network): r.name for r in reversed(fitting)}
     if len(functions) > 1:
         names = " or ".join(f"--recipe {name}" for name in reversed(functions.values()))
         raise WeightsError(f"its keys fit networks that compute different things; choose one: {names}")
     others = f", which {len(fitting) - 1} more recipes share; --recipe names another" if len(fitting) > 1 else ""
     return _with_widths(fitting[0], stored), f"by the network{others}"
+
+
+def _named_in(file_name: str, recipes: list[Recipe]) -> list[Recipe]:
+    """The recipes whose name, or an older name of the same, a file name contains; not within a longer such name."""
+    by_name = {recipe.name: recipe for recipe in recipes}
+    by_name |= {alias: by_name[name] for alias, name in ALIASES.items() if name in by_name}
+    names = [name for name in by_name if name in file_name]
+    return [by_name[name] for name in names if not any(name in other for other in names if other != name)]
 
 
 def _fitting(stored: NetworkSettings, fits: Callable[[NetworkSettings], bool]) -> list[Recipe]:

@@ -5,10 +5,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from i3d.errors import WeightsError, first_line
+from i3d.weights.addresses import check_address, find_torchvision
 
 FILE_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".index", ".bin", ".tar", ".pkl", ".txt")
 FILE = "model.safetensors"
 TIMEOUT_SECONDS = 10
+TORCHVISION_COPY = re.compile(r"timm/(resnet\d+)\.tv_in1k")  # the same weights as torchvision's file
 
 
 def is_hub_name(source: str) -> bool:
@@ -25,12 +27,13 @@ def fetch_from_hub(source: str) -> Path:
     Without a network or such a repository, raises WeightsError, which explains how to give a local file.
     """
     from huggingface_hub import hf_hub_download, model_info
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
+    copy = TORCHVISION_COPY.fullmatch(source)
+    local = _cached(source) or (None if copy is None else find_torchvision(copy[1]))
+    if local is not None:
+        return local
     repository, _, named = source.partition("@")
     revision = named or None
-    with suppress(LocalEntryNotFoundError, ValueError):  # not in the cache yet
-        return Path(hf_hub_download(repository, FILE, revision=revision, local_files_only=True))
     try:
         model_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)  # fails at once where there is no network
         return Path(hf_hub_download(repository, FILE, revision=revision))
@@ -40,3 +43,20 @@ def fetch_from_hub(source: str) -> Path:
             f"{source}: there is no such file here, and it cannot be fetched from the model hub ({reason}); "
             f"where there is a network, download {FILE} of {repository}, copy it here and give its path"
         ) from error
+
+
+def check_local(source: str) -> None:
+    """An InputError if the weights of torchvision that a hub name stands for are not on this machine."""
+    copy = TORCHVISION_COPY.fullmatch(source)
+    if copy is not None and _cached(source) is None:
+        check_address(f"torchvision://{copy[1]}")
+
+
+def _cached(source: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    repository, _, revision = source.partition("@")
+    with suppress(LocalEntryNotFoundError, ValueError):  # not in the cache yet
+        return Path(hf_hub_download(repository, FILE, revision=revision or None, local_files_only=True))
+    return None

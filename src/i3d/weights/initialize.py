@@ -8,6 +8,7 @@ import torch
 from i3d.errors import WeightsError, printable
 from i3d.models.network import VideoNetwork
 from i3d.recipes.recipe import Recipe
+from i3d.weights.addresses import find_weights, is_address
 from i3d.weights.checkpoint import is_checkpoint
 from i3d.weights.foreign.files import safetensors_metadata
 from i3d.weights.hub import is_hub_name
@@ -49,6 +50,7 @@ def load_initial_weights(net: VideoNetwork, source: str, recipe: Recipe) -> str:
 
 
 def _load(source: str, recipe: Recipe) -> Weights:
+    source = str(find_weights(source)) if is_address(source) else source
     path = Path(source)
     if path.is_file() and STATE_KEY in safetensors_metadata(path):
         raise WeightsError(f"{source}: is the training state of a run; give its last.safetensors or best.safetensors")

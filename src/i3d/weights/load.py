@@ -18,6 +18,7 @@ from i3d.models.network import VideoNetwork
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import NetworkSettings
 from i3d.utils.arguments import checks_types
+from i3d.weights.addresses import digest_in_name, find_weights, is_address
 from i3d.weights.checkpoint import Card, file_sha256, is_checkpoint, load_checkpoint
 from i3d.weights.detect import DetectedCheckpoint, detect_checkpoint
 from i3d.weights.foreign.numbers import Array
@@ -111,7 +112,7 @@ def load_weights(
     if name in PRETRAINED:
         return _load_own(PRETRAINED[name].path, recipe, labels, sha256=PRETRAINED[name].sha256)
     check_weights_name(name)
-    path = fetch_from_hub(name) if is_hub_name(name) else Path(source)
+    path = _local_path(name)
     if is_checkpoint(path):
         if in_channels is not None or partial or state_key is not None:
             raise InputError(f"{name}: is an i3d checkpoint already; --in-channels, --partial and --state do not apply")
@@ -120,8 +121,11 @@ def load_weights(
     state, report = _fit(checkpoint, name, partial=partial, needs_classifier=needs_classifier)
     prefix = checkpoint_prefix(path)
     sha256 = file_sha256(path if prefix is None else index_of(prefix))  # the index holds the checksums of the data
+    if not sha256.startswith(digest_in_name(path)):
+        what = "another file than the published one of this name"
+        log.warning("%s: its SHA-256 begins with %s, not as its name ends: %s", path, sha256[:8], what)
     class_names, labels_from = _choose_labels(checkpoint, labels)
-    source = name if is_hub_name(name) else path.name
+    source = name if is_hub_name(name) or is_address(name) else path.name
     card = _make_card(checkpoint, class_names, report, source=source, sha256=sha256)
     return Weights(state, card, sha256, checkpoint.format, checkpoint.recipe_from, labels_from, report)
 
@@ -139,6 +143,13 @@ def build_model(weights: Weights) -> VideoNetwork:
 def state_shapes(network: NetworkSettings) -> Shapes:
     """The keys of a network's state dict and their shapes; no memory is allocated."""
     return {key: tensor.shape for key, tensor in build_meta_network(network).state_dict().items()}
+
+
+def _local_path(name: str) -> Path:
+    """The file that a name of weights stands for: a path, an address, or a repository of the model hub."""
+    if is_address(name):
+        return find_weights(name)
+    return fetch_from_hub(name) if is_hub_name(name) else Path(name)
 
 
 def _load_own(

@@ -1,4 +1,4 @@
-"""What names weights: shipped ones, a file, a TensorFlow checkpoint, or a model of the hub."""
+"""What names weights: shipped ones, a file, a TensorFlow checkpoint, an address, or a model of the hub."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Final
 
 from i3d.errors import InputError, check_not_empty
 from i3d.recipes.names import recipe_names
+from i3d.weights.addresses import check_address, is_address
 from i3d.weights.hub import is_hub_name
 from i3d.weights.pretrained import PRETRAINED
 
@@ -15,6 +16,9 @@ _MEMBER: Final = re.compile(r"^(?P<prefix>.*)\.(index|data-\d{5}-of-\d{5})$", re
 def check_weights_name(name: str) -> None:
     """A name that is neither shipped, nor a file, nor of the hub is an InputError that lists the possible ones."""
     check_not_empty(weights=name)
+    if is_address(name):
+        check_address(name)
+        return
     try:
         if is_local(name) or is_hub_name(name):
             return

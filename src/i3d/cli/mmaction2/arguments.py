@@ -51,6 +51,7 @@ def config_parser(prog: str, description: str, *, script: str = "", epilog: str 
     add("config", help="an MMAction2 config, or configs/recognition/i3d/NAME.py of a published recipe, or its NAME")
     add("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the config")
     if script:
+        add("--checkpoints", type=Path, metavar="DIR", help="folder of the weights that are named by an address")
         add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
         add("--gpus", type=int, help=f"1; for more use tools/{script}")
         add("--gpu-ids", type=int, nargs="+", metavar="ID", help="which GPU")

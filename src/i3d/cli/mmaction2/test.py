@@ -20,6 +20,7 @@ from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.protocols import protocol_name, with_average
 from i3d.utils.device import ComputeConfig
 from i3d.utils.outputs import check_resumable
+from i3d.weights.addresses import checkpoints_in, find_weights, is_address
 from i3d.weights.load import load_weights
 
 METRICS: Final = ("top_k_accuracy", "mean_class_accuracy")  # the default of 1.x
@@ -29,6 +30,11 @@ TOP_K: Final = "metric_options.top_k_accuracy.topk"
 def run_test(arguments: Sequence[str] | None = None) -> None:
     """`tools/test.py`: MMAction2's flags, our test."""
     options = _options(arguments)
+    with checkpoints_in(options.checkpoints):
+        _run_test(options)
+
+
+def _run_test(options: argparse.Namespace) -> None:
     if options.out and options.dump:
         raise InputError("--out, --dump: are the same in 0.x and 1.x; choose one of them")
     out = Path(options.out or options.dump) if options.out or options.dump else None
@@ -54,7 +60,7 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
         log.info(f"note: {note}")
     num_bad = evaluate_by_config(
         parsed,
-        Path(options.checkpoint),
+        find_weights(options.checkpoint) if is_address(options.checkpoint) else Path(options.checkpoint),
         device=device,
         metrics=options.eval or (None if parsed.version == 1 and not saves_views else []),
         top_k=top_k,

@@ -11,9 +11,13 @@ from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, config_p
 from i3d.cli.mmaction2.test import evaluate_by_config
 from i3d.errors import InputError, printable
 from i3d.recipes.io import with_training
+from i3d.recipes.recipe import Recipe
 from i3d.training.run_folder import BEST, LAST
 from i3d.training.train import train as run
 from i3d.utils.device import ComputeConfig
+from i3d.weights.addresses import checkpoints_in
+from i3d.weights.hub import check_local
+from i3d.weights.names import check_weights_name
 
 WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".safetensors")
 
@@ -21,6 +25,11 @@ WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".safetensors")
 def train(arguments: Sequence[str] | None = None) -> None:
     """`tools/train.py`: MMAction2's flags, our training."""
     options = _options(arguments)
+    with checkpoints_in(options.checkpoints):
+        _train(options)
+
+
+def _train(options: argparse.Namespace) -> None:
     device = choose_device(options, f"dist_train.sh {options.config}")
     parsed = read_config_arguments(options.config, options.cfg_options, as_written=not options.auto_scale_lr)
     for note in parsed.config.notes:
@@ -34,6 +43,7 @@ def train(arguments: Sequence[str] | None = None) -> None:
     validates = _validates(options, parsed)
     if options.test_best and not validates:
         raise InputError("--test-best: the best weights are those of a validation; add --validate")
+    _check_initial_weights(options.config, parsed.config.recipe)
     clips, naming = read_clips(parsed, "train")
     to_validate = read_clips(parsed, "val")[0] if validates else None
     with output.ProgressBar("starting", lines=True) as progress:
@@ -59,6 +69,16 @@ def train(arguments: Sequence[str] | None = None) -> None:
         if is_wanted:
             log.info("test of %s", file)
             evaluate_by_config(parsed, work_dir / file, device=device)
+
+
+def _check_initial_weights(config: str, recipe: Recipe) -> None:
+    """An InputError before any list is read. Nothing is fetched: a config names weights, its user does not."""
+    try:
+        if recipe.training is not None and (init := recipe.training.init):
+            check_weights_name(init)
+            check_local(init)
+    except InputError as error:
+        raise InputError(f"{config}: initial weights: {error}") from error
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

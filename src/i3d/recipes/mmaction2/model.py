@@ -199,7 +199,7 @@ def _head(head: Section, *, for_training: bool) -> tuple[bool, dict[str, Any]]:
 
 
 def _init(backbone: Section) -> str:
-    """Initial weights under our names: those of torchvision are on the model hub under timm's names."""
+    """Initial weights: a file, an address, or those of torchvision by timm's name, as recipes have it."""
     backbone.only("pretrained2d", True, False, None)  # the shapes in the file show whether it is 2D
     part, key = backbone, "pretrained"
     if "init_cfg" in backbone:
@@ -209,6 +209,4 @@ def _init(backbone: Section) -> str:
     name = part.take(key, "")
     if match := TORCHVISION.fullmatch(name):
         return f"timm/{match[1]}.tv_in1k"
-    if "://" in name:
-        raise part.wrong(key, "is fetched by nothing here", "download the file and give its path, or None")
     return name
