@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,8 @@ from i3d.diagnostics import doctor
 from i3d.diagnostics.model_zoo import list_models
 from i3d.recipes.named import RECIPES
 from i3d.weights import pretrained
-from support.commands import run
+from i3d.weights.addresses import digest_in_name, is_address
+from support.commands import run, run_here
 from support.paths import ROOT
 
 TINY = ROOT / "tests/golden/foreign/mmaction2_v1_tiny_epoch_2.pth"
@@ -65,6 +67,47 @@ def test_models_show_adds_up(name):
     assert sum(layer["parameters"] for layer in described["layers"]) == described["cost"]["parameters"]
     assert abs(sum(layer["gflops"] for layer in described["layers"]) - described["cost"]["gflops"]) < 1e-6
     assert run("models", "show", name).returncode == 0
+
+
+def test_published_checkpoints():
+    zoo = list_models()
+    for row in zoo.checkpoints:
+        assert row.recipe in RECIPES
+        assert row.sha256_begins == digest_in_name(Path(row.file))
+        assert not is_address(row.file)
+        assert row.address.startswith("https://")
+        assert row.licence
+        if "openmmlab" in row.address:
+            assert row.address.endswith(f"/{row.file}")
+            assert len(row.sha256_begins) == 8
+    assert len({row.address for row in zoo.checkpoints}) == len(zoo.checkpoints) == 27
+    assert len(zoo.checkpoints_of("r50")) == 9
+    assert zoo.checkpoints_of("r34") == ()
+    assert zoo.checkpoints_of("no such name") is None
+
+
+def test_models_show_has_the_published_checkpoints():
+    name = "i3d_r50_fast_32x2x1_100e_kinetics400_rgb"
+    result = run_here(["i3d", "models", "show", name])
+    assert f"/{name}/{name}_20200612-000e4d2a.pth\n" in result.stdout
+    assert "about 112 MB, SHA-256 begins with 000e4d2a; licence: Apache-2.0" in result.stdout
+    assert "published: top-1 / top-5 72.32 / 90.72" in result.stdout
+    assert "--model ADDRESS --checkpoints FOLDER" in result.stdout
+    assert "No published weights of r34 are known; train it" in run_here(["i3d", "models", "show", "r34"]).stdout
+    rows = json.loads(run_here(["i3d", "models", "show", "inception_flow", "--json"]).stdout)["checkpoints"]
+    assert len(rows) == 4
+
+
+def test_a_network_that_is_listed_without_weights_does_not_predict(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    zoo = list_models()
+    names = {row.name for row in (*zoo.networks, *zoo.recipes)} - {row.name for row in zoo.weights}
+    for name in names:
+        result = run_here(["i3d", "predict", str(tmp_path / "a.mp4"), "--model", name])
+        assert result.returncode == 2
+        assert f"{name}: no weights of it come with i3d" in result.stderr
+        files = zoo.checkpoints_of(name)
+        assert (f"published {files[0].file}" if files else "train it, or give a file of yours") in result.stderr
 
 
 def test_models_show_of_the_unknown():

@@ -586,7 +586,7 @@ def test_a_checkpoint_of_ours_that_contradicts_itself(tmp_path):
 
 
 def test_names_that_lead_nowhere():
-    with pytest.raises(InputError, match="no weights of i3d_r34.* come with i3d, inception_rgb_kinetics400 do"):
+    with pytest.raises(InputError, match="i3d_r34.*: no weights of it come with i3d, only inception_rgb_kin"):
         i3d.load_model("i3d_r34_32x2x1_100e_kinetics400_rgb")
     with pytest.raises(InputError, match="nope.pth: no such file, and no shipped weights"):
         i3d.load_model("nope.pth")

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from i3d.diagnostics.model_zoo import CheckpointRow, list_models
 from i3d.models.flops import Cost, Layer, trace_layers, view_shape
 from i3d.recipes.recipe import Recipe
 from i3d.utils.arguments import checks_types
@@ -20,13 +21,16 @@ class ModelDescription:
     card: Card | None  # of weights; None for a recipe or a network without weights
     cost: Cost
     layers: tuple[Layer, ...]
+    checkpoints: tuple[CheckpointRow, ...] | None = None  # that others published; None if it is no recipe or network
 
     def as_dict(self) -> dict[str, Any]:
         """The description as JSON values."""
         layers = [asdict(layer) for layer in self.layers]
         card = None if self.card is None else self.card.model_dump(mode="json")
         recipe = self.recipe.model_dump(mode="json")
-        return {"name": self.name, "recipe": recipe, "card": card, "cost": asdict(self.cost), "layers": layers}
+        checkpoints = None if self.checkpoints is None else [asdict(row) for row in self.checkpoints]
+        described = {"name": self.name, "recipe": recipe, "card": card, "cost": asdict(self.cost), "layers": layers}
+        return {**described, "checkpoints": checkpoints}
 
 
 @checks_types
@@ -37,7 +41,8 @@ def describe_model(name: str, *, recipe: str | None = None) -> ModelDescription:
     """
     described, weights = recipe_and_weights(name, recipe)
     cost, layers = trace_layers(described.network, view_shape(described))
-    return ModelDescription(name, described, None if weights is None else weights.card, cost, layers)
+    card = None if weights is None else weights.card
+    return ModelDescription(name, described, card, cost, layers, list_models().checkpoints_of(name))
 
 
 def recipe_and_weights(name: str, recipe: str | None) -> tuple[Recipe, Weights | None]:

@@ -46,12 +46,34 @@ class WeightsRow(NetworkRow):
 
 
 @dataclass(frozen=True)
+class CheckpointRow:
+    """Weights that others published for a recipe. They are not in the package, and nothing fetches them."""
+
+    recipe: str
+    file: str
+    address: str
+    megabytes: float  # of its weights in float32, counted; files hold a little more
+    sha256_begins: str  # the digits that the publisher wrote into the file name; "": none were published
+    licence: str
+    note: str
+    published: str  # top-1 / top-5; "": no accuracy was published
+
+
+@dataclass(frozen=True)
 class ModelZoo:
     """Everything that `i3d models` lists."""
 
     networks: tuple[NetworkRow, ...]
     recipes: tuple[RecipeRow, ...]
     weights: tuple[WeightsRow, ...]
+    checkpoints: tuple[CheckpointRow, ...]
+
+    def checkpoints_of(self, name: str) -> tuple[CheckpointRow, ...] | None:
+        """The published checkpoints of a recipe or of a network; None if `name` is neither."""
+        recipes = {row.name for row in self.recipes if name in (row.name, row.network, *row.aliases)}
+        if not recipes and name not in {row.name for row in self.networks}:
+            return None
+        return tuple(row for row in self.checkpoints if row.recipe in recipes)
 
 
 def list_models() -> ModelZoo:
@@ -61,6 +83,7 @@ def list_models() -> ModelZoo:
         tuple(NetworkRow(**row) for row in rows["networks"]),
         tuple(RecipeRow(**row) for row in rows["recipes"]),
         tuple(WeightsRow(**row) for row in rows["weights"]),
+        tuple(CheckpointRow(**row) for row in rows["checkpoints"]),
     )
 
 

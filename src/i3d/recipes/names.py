@@ -3,7 +3,7 @@
 import json
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from i3d.errors import InputError
 from i3d.utils.atomic_files import ASSETS
@@ -13,10 +13,27 @@ FILE_SUFFIXES: Final = (*SUFFIXES, ".py")  # and configs of MMAction2
 
 
 @lru_cache(maxsize=1)
+def _zoo() -> dict[str, Any]:
+    zoo: dict[str, Any] = json.loads((ASSETS / "model_zoo.json").read_text(encoding="utf-8"))
+    return zoo
+
+
+@lru_cache(maxsize=1)
 def recipe_names() -> tuple[str, ...]:
     """The names of all recipes, and older names of the same."""
-    rows = json.loads((ASSETS / "model_zoo.json").read_text(encoding="utf-8"))["recipes"]
-    return tuple(name for row in rows for name in (row["name"], *row["aliases"]))
+    return tuple(name for row in _zoo()["recipes"] for name in (row["name"], *row["aliases"]))
+
+
+def network_names() -> tuple[str, ...]:
+    """The short names of networks, such as r50."""
+    return tuple(row["name"] for row in _zoo()["networks"])
+
+
+def published_files(name: str) -> tuple[str, ...]:
+    """The files of weights that others published for a recipe, or for the recipes of a network."""
+    zoo = _zoo()
+    recipes = {row["name"] for row in zoo["recipes"] if name in (row["name"], row["network"], *row["aliases"])}
+    return tuple(row["file"] for row in zoo["checkpoints"] if row["recipe"] in recipes)
 
 
 def unknown_recipe(name: str) -> InputError:

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from i3d.errors import InputError, check_not_empty
-from i3d.recipes.names import recipe_names
+from i3d.errors import InputError, abridged, check_not_empty
+from i3d.recipes.names import network_names, published_files, recipe_names
 from i3d.weights.addresses import check_address, is_address
 from i3d.weights.hub import is_hub_name
 from i3d.weights.pretrained import PRETRAINED
@@ -24,8 +24,11 @@ def check_weights_name(name: str) -> None:
             return
     except OSError as error:  # a name that no file can have
         raise InputError(f"{name[:100]}: cannot be a file ({error.strerror}); check the path") from error
-    if name in recipe_names():
-        raise InputError(f"no weights of {name} come with i3d, {', '.join(PRETRAINED)} do; give a file of its weights")
+    if name in (*recipe_names(), *network_names()):
+        files = published_files(name)
+        where = f"; others published {abridged(files, 2)}" if files else ""
+        todo = f"`i3d models show {name}` has the addresses" if files else "train it, or give a file of yours"
+        raise InputError(f"{name}: no weights of it come with i3d, only {', '.join(PRETRAINED)}{where}; {todo}")
     raise InputError(f"{name}: no such file, and no shipped weights ({', '.join(PRETRAINED)}) of that name")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from i3d.diagnostics.benchmark_model import ModelSpeed
     from i3d.diagnostics.doctor import Check
     from i3d.diagnostics.model_description import ModelDescription
-    from i3d.diagnostics.model_zoo import ModelZoo, RecipeRow, WeightsRow
+    from i3d.diagnostics.model_zoo import CheckpointRow, ModelZoo, RecipeRow, WeightsRow
     from i3d.features.compare import FeatureComparison, LikelyCause
     from i3d.inference.prediction import Prediction
     from i3d.training.runs import RunSummary
@@ -111,6 +111,22 @@ def print_description(description: ModelDescription) -> None:
     cost = description.cost
     last = ("in all", "", f"input {format_shape(cost.view_NCTHW[1:])}", f"{cost.parameters:,}", f"{cost.gflops:.3f}")
     print_table(("layer", "kind: kernel / stride", "output (C x T x H x W)", "parameters", "GFLOPs"), rows, last=last)
+    if description.checkpoints is not None:
+        _print_checkpoints(description.name, description.checkpoints)
+
+
+def _print_checkpoints(name: str, checkpoints: tuple[CheckpointRow, ...]) -> None:
+    """Where the published weights of a recipe or a network are, and how they are used."""
+    if not checkpoints:
+        print(f"\nNo published weights of {name} are known; train it (i3d train --recipe), or give a file of yours.")
+        return
+    print("\nPUBLISHED CHECKPOINTS, which are not in the package; i3d fetches none\n")
+    for row in checkpoints:
+        digest = f"SHA-256 begins with {row.sha256_begins}" if row.sha256_begins else "no digest was published"
+        print(f"{row.file}\n    {row.address}\n    for {row.recipe}{f', {row.note}' if row.note else ''}")
+        print(f"    about {row.megabytes:.0f} MB, {digest}; licence: {row.licence}")
+        print(f"    published: top-1 / top-5 {row.published}\n" if row.published else "")
+    print("Download one, then: i3d predict clip.mp4 --model FILE, or --model ADDRESS --checkpoints FOLDER")
 
 
 def print_catalogue(zoo: ModelZoo) -> None:
@@ -131,7 +147,8 @@ def print_catalogue(zoo: ModelZoo) -> None:
     print(
         "Accuracies are in percent on Kinetics-400 and quoted from their sources; none was measured here.\n"
         "A multiply-add counts as two operations.\n"
-        "`i3d models show NAME` prints the layers of a network, a recipe or a weights file."
+        "`i3d models show NAME` prints the layers of a network, a recipe or a weights file,\n"
+        "and where others published weights of it."
     )
 
 
