@@ -244,6 +244,8 @@ def build_annotations(
     if not rows.paths:
         raise InputError(f"{source}: it lists no clip; write one on each line")
     _check_paths(rows, source=source, root=root, allow_outside=allow_outside)
+    if multi_label:
+        _unite_lines(rows, source=source)
     names, ids_N = assign_class_numbers(rows, classes or rows.classes, source=source, multi_label=multi_label)
     class_warnings = _class_warnings(names, ids_N, rows.splits, has_class_file=classes is not None)
     warnings = [*rows.warnings, *_repeated_clips(rows, ids_N, source=source), *class_warnings]
@@ -287,14 +289,42 @@ def _check_paths(rows: Rows, *, source: Path, root: Path, allow_outside: bool) -
             raise InputError(f"{where}: leads out of the root {root}; give another --root, or pass --allow-outside")
 
 
-def _repeated_clips(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[str]:
-    """A warning if clips are listed more than once; with different labels that is an InputError."""
+def _clip_keys(rows: Rows) -> Sequence[Any]:
+    """What two rows of the same clip have in common: its path, and its part."""
     keys: Sequence[Any] = rows.paths
     if any("./" in path or "//" in path for path in rows.paths):
         keys = [os.path.normpath(path) for path in rows.paths]
     if not np.isnan(rows.starts).all() or not np.isnan(rows.ends).all() or any(rows.first_frames):
         parts = [np.nan_to_num(np.array(column), nan=-1).tolist() for column in (rows.starts, rows.ends)]
         keys = list(zip(keys, *parts, rows.first_frames, strict=True))
+    return keys
+
+
+def _unite_lines(rows: Rows, *, source: Path) -> None:
+    """A clip with other labels on each of several lines becomes one clip with all of them, within a split."""
+    keys = _clip_keys(rows)
+    if len(set(keys)) == len(keys):
+        return
+    places: dict[Any, list[int]] = {}
+    for i, key in enumerate(zip(keys, rows.splits, strict=True)):
+        places.setdefault(key, []).append(i)
+    several = [same for same in places.values() if len({frozenset(rows.labels[i]) for i in same}) > 1]
+    if not several:
+        return
+    for first, *others in several:
+        if wrong := next((i for i in others if rows.num_frames[i] != rows.num_frames[first]), None):
+            why = f"is also on line {rows.lines[first]} with another number of frames; correct one"
+            raise InputError(f"{rows.where(wrong, source)}: {quoted(rows.paths[wrong])}: {why}")
+        rows.labels[first] = tuple(dict.fromkeys(label for i in (first, *others) for label in rows.labels[i]))
+    clips = f"{counted(len(several), 'clip')} on several lines, such as {printable(rows.paths[several[0][0]])}"
+    rows.warnings.append(f"{clips}: each is one clip with the labels of all its lines")
+    united = {i for _, *others in several for i in others}
+    rows.select([i for i in range(len(keys)) if i not in united])
+
+
+def _repeated_clips(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[str]:
+    """A warning if clips are listed more than once; with different labels that is an InputError."""
+    keys = _clip_keys(rows)
     num_repeated = len(keys) - len(set(keys))
     if not num_repeated:
         return []

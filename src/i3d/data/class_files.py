@@ -1,11 +1,12 @@
 """Files of class names, in the order of their numbers: every place that takes class names reads them here.
 
-running                                    one name a line
+running                                    one name a line; `1 running` in a file classInd.txt
 running 0    0 running    0,running        numbers from 0 beside the names, in any order; also `0: running`
 id,name                                    such a header, above numbers and names
 {"running": 0}    {"0": "running"}    ["running"]      JSON
 """
 
+import logging
 import re
 from pathlib import Path
 from string import digits as DIGITS
@@ -21,7 +22,9 @@ NUMBER_HEADERS: Final = frozenset({
 NAME_HEADERS: Final = frozenset({
     "name", "names", "label", "labels", "class", "classes", "label_name", "class_name", "action", "category",
 })  # fmt: skip
+UCF101_FILE: Final = "classind.txt"  # of UCF101, and of HMDB51 by MMAction2: its numbers count from 1
 _SEPARATORS: Final = ",;:" + "".join(filter(str.isspace, map(chr, range(0x3001))))
+log = logging.getLogger("i3d")
 Line = tuple[int, str]  # its number from 1, and its text; of JSON the number is 0
 
 
@@ -142,7 +145,11 @@ def _by_numbers(path: Path, lines: list[Line]) -> list[Line] | None:
         has_separators = any(match.between.strip(" ") for match in matches if match is not None)
         if len({name for _, name in pairs}) < len(pairs) and not has_separators:
             continue  # class 0, class 1 ... are names
-        if len(pairs) == len(lines) and sorted(number for number, _ in pairs) == list(range(len(lines))):
+        in_order = sorted(number for number, _ in pairs)
+        from_1 = path.name.lower() == UCF101_FILE and in_order[:1] == [1]
+        if len(pairs) == len(lines) and in_order == list(range(from_1, len(lines) + from_1)):
+            if from_1:
+                log.info("%s: its numbers count from 1, the labels of a list from 0", path)
             by_number = sorted(zip(pairs, lines, strict=True))
             readings.append([(line, name) for (_, name), (line, _) in by_number])
         else:

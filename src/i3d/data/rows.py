@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
 Label = str | int
+COLUMNS: Final = ("labels", "lines", "starts", "ends", "num_frames", "first_frames", "groups")
 LabelKind = Literal["names", "numbers", "either"]
 
 
@@ -32,6 +34,7 @@ class Rows:
     no_label: str = "has no label; add one"  # why, and the next step
     classes: tuple[str, ...] | None = None  # if the format defines them
     is_frames: bool = False
+    is_json: bool = False  # errors name a clip by its place in the list, from 0
     warnings: list[str] = field(default_factory=list)
     file_names: list[str] = field(default_factory=list)  # if the clips come from several lists
     files: array[int] = field(default_factory=lambda: array("h"))
@@ -43,6 +46,8 @@ class Rows:
     def where(self, index: int, source: Path) -> str:
         """`file:line` of a row, the begin of error messages."""
         name = self.file_names[self.files[index]] if self.file_names else str(source)
+        if self.is_json and not self.file_names:
+            return f"{name}: clip {index}"
         return name + (f":{self.lines[index]}" if self.lines[index] else "")
 
     def add(
@@ -69,9 +74,27 @@ class Rows:
         self.splits.append(split)
         self.files.append(max(len(self.file_names) - 1, 0))
 
+    def select(self, indices: Sequence[int]) -> None:
+        """Leave only these rows, in this order."""
+        for name in (
+            "paths",
+            "labels",
+            "lines",
+            "starts",
+            "ends",
+            "num_frames",
+            "first_frames",
+            "groups",
+            "splits",
+            "files",
+        ):
+            column = getattr(self, name)
+            values = [column[index] for index in indices]
+            setattr(self, name, values if isinstance(column, list) else array(column.typecode, values))
+
     def extend(self, part: Rows, *, split: str, prefix: str = "") -> None:
         """Add the rows of another list, all in one split, with a prefix of their paths."""
-        for column in ("labels", "lines", "starts", "ends", "num_frames", "first_frames", "groups"):
+        for column in COLUMNS:
             getattr(self, column).extend(getattr(part, column))
         self.warnings.extend(part.warnings)
         self.label_kind, self.label_column, self.no_label = part.label_kind, part.label_column, part.no_label

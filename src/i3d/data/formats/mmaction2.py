@@ -6,15 +6,22 @@
     multi-label    clip.mp4 3 17 42                       path, labels
 
 Fields are separated by blanks, tabs or commas. Paths may contain blanks: numbers are read from the right.
+
+The same as JSON, which its `build_file_list.py` and `anno_txt2json.py` write:
+
+    [{"filename": "a.mp4", "label": [1]}, ...]    [{"frame_dir": "a", "total_frames": 250, "label": [1]}, ...]
 """
 
 import os
 import re
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
+from i3d.data.formats.splits import ucf101_classes
+from i3d.data.labels import dataset_labels
 from i3d.data.rows import Label, Rows
+from i3d.errors import InputError, printable, quoted
 from i3d.utils.folders import MAX_NAME, PathLookup, is_folder
 from i3d.utils.text import clip_lines, is_number, line_error
 
@@ -24,6 +31,8 @@ _VIDEO: Final = re.compile(rf"(.*\S(?:{_SUFFIXES}))(?:[ \t,]+(.*))?", re.IGNOREC
 _WHOLE: Final = re.compile(r"-?\d{1,9}", re.ASCII)
 _SEPARATOR: Final = re.compile(r"([ \t,]+)")
 _OTHER_FIELDS: Final = re.compile(r"[,;\t]")
+_DATASET_LIST: Final = re.compile(r"(ucf101|hmdb51)_(?:train|val)_split_[123]_(?:videos|rawframes)\.(?:txt|json)")
+_JSON_KEYS: Final = {"filename", "frame_dir", "total_frames", "offset", "label"}
 Line = tuple[int, str]
 
 
@@ -53,7 +62,72 @@ def read_list(
             why = "a class name with a separator of fields; write a table, with a header such as path,label"
             raise line_error(path, number, unlikely, why)
         rows.add(row.path, row.labels, line=number, first_frame=row.first_frame, num_frames=row.num_frames)
+    name_classes(rows, path)
     return rows
+
+
+def is_json_list(content: Any) -> bool:
+    """Whether JSON is a list of clips as MMAction2 writes it."""
+    first = content[0] if isinstance(content, list) and content else None
+    return isinstance(first, dict) and ("filename" in first or "frame_dir" in first)
+
+
+def read_json_list(path: Path, content: list[Any], *, frames: bool | None) -> Rows:
+    """The clips of such a list. `frames`: it must be, or must not be, of folders of frames. Errors name the clip."""
+    key = "frame_dir" if "frame_dir" in content[0] else "filename"
+    if frames is not None and frames != (key == "frame_dir"):
+        kinds = ("videos (filename)", "folders of frames (frame_dir)")
+        raise InputError(f"{path}: it lists {kinds[key == 'frame_dir']}, not {kinds[frames]}; give the other list")
+    rows = Rows(is_frames=key == "frame_dir", label_kind="either", is_json=True)
+    others = set[str]()
+    for number, clip in enumerate(content):
+        where = f"{path}: clip {number}"
+        if not isinstance(clip, dict) or not isinstance(clip.get(key), str):
+            raise InputError(f"{where}: has no {key}; correct it")
+        labels = clip.get("label", [])
+        labels = labels if isinstance(labels, list) else [labels]
+        if not all(type(label) in (int, str) for label in labels):
+            raise InputError(
+                f"{where}: label {quoted(clip['label'])}: not a class number or a list of them; correct it"
+            )
+        first, num_frames = clip.get("offset", 0), clip.get("total_frames", -1)
+        if rows.is_frames and (type(num_frames) is not int or num_frames < 1 or type(first) is not int or first < 0):
+            raise InputError(f"{where}: total_frames {quoted(num_frames)}: must be a whole number above 0; correct it")
+        others |= clip.keys() - _JSON_KEYS
+        rows.add(clip[key], tuple(labels), num_frames=num_frames, first_frame=first)
+    if others:
+        rows.warnings.append(f"keys that are not read: {', '.join(map(printable, sorted(others)))}")
+    name_classes(rows, path)
+    return rows
+
+
+def name_classes(rows: Rows, path: Path) -> None:
+    """Name the classes of a list of UCF101 or HMDB51 that `build_file_list.py` wrote, by its own name.
+
+    The names are those of `annotations/classInd.txt`, which numbers them from 1; a label that is not that of the folder
+    is an InputError. Without that file they are the public ones, if all labels are those of their folders.
+    """
+    dataset = _DATASET_LIST.fullmatch(path.name)
+    if dataset is None:
+        return
+    files = (folder / "classInd.txt" for folder in (path.parent / "annotations", path.parent))
+    names = next((classes for file in files if (classes := ucf101_classes(file))), ())
+    is_public, names = not names, names or dataset_labels(dataset[1]) or ()
+    number_of = {name.casefold(): number for number, name in enumerate(names)}
+    has_folder = False
+    for index, (clip, labels) in enumerate(zip(rows.paths, rows.labels, strict=True)):
+        number = number_of.get(clip.replace("\\", "/").rstrip("/").rpartition("/")[0].rpartition("/")[2].casefold())
+        has_folder |= number is not None
+        if number is None or list(map(str, labels)) == [str(number)]:
+            continue
+        where = f"{rows.where(index, path)}: {quoted(clip)}"
+        if not is_public:
+            why = f"its label is not {number}, that of {names[number]} counted from 0"
+            raise InputError(f"{where}: {why}; correct it, or classInd.txt")
+        why = f"is not {number}, that of {names[number]} in {dataset[1].upper()}"
+        rows.warnings.append(f"{where}: its label {why}: classes stay without names; --classes names them")
+        return
+    rows.classes = names if has_folder else None
 
 
 def _names_folders(lines: list[Line], root: Path) -> bool:

@@ -12,12 +12,13 @@ from i3d.data.class_files import read_labels
 from i3d.data.formats import folders, mmaction2, splits, tables
 from i3d.data.formats.columns import PATH_COLUMNS
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
+from i3d.data.formats.other_tasks import refuse_other_json, refuse_other_lines, refuse_pickle
 from i3d.data.frame_folders import RECORD
 from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_as_packed, is_packed
 from i3d.errors import InputError, check_not_empty
 from i3d.utils.arguments import checks_types
-from i3d.utils.text import clip_lines, is_json_object, line_error, read_lines
+from i3d.utils.text import clip_lines, is_json_object, line_error, parse_json, read_lines, read_text
 
 Format = Literal[
     "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
@@ -25,6 +26,7 @@ Format = Literal[
 ]  # fmt: skip
 SPLIT_LIST: Final = re.compile(r"(?:kinetics-?_?\d+_)?([a-z]+)(?:_label|_list)?(?:\.txt|\.csv)?")
 MAX_INSPECTED: Final = 50  # lines from which the format is recognised
+MMACTION2: Final = ("videos", "frames", "frames-offset")
 CLASS_NUMBERS: Final = "cls2index.json"  # MindSpore's
 
 
@@ -91,9 +93,12 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
     if source.is_dir():
         return _rows_of_folder(source, root, kind, fold=fold, multi_label=multi_label)
     base = root or source.parent
-    if source.suffix.lower() == ".json" and kind in ("auto", "something-v2"):
-        return splits.read_something_v2(source, root=base, split=folders.split_of(source.stem.replace(".", "_"))), base
+    refuse_pickle(source)
+    if source.suffix.lower() == ".json" and kind in ("auto", "something-v2", *MMACTION2):
+        return _rows_of_json(source, base, kind), base
     lines = read_lines(source)
+    if kind in ("auto", *MMACTION2):
+        refuse_other_lines(source, lines)
     kind = kind_of(source, lines) if kind == "auto" else kind
     match kind:
         case "table":
@@ -118,6 +123,17 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
         case _:
             raise InputError(f"{source}: a file cannot have the format {kind!r}; omit --list-format")
     return rows, base
+
+
+def _rows_of_json(source: Path, base: Path, kind: Format) -> Rows:
+    content = parse_json(read_text(source), where=str(source))
+    refuse_other_json(source, content)
+    if kind in MMACTION2 or (kind == "auto" and mmaction2.is_json_list(content)):
+        if not mmaction2.is_json_list(content):
+            raise InputError(f"{source}: not a list of clips with filename or frame_dir; write it as MMAction2 does")
+        return mmaction2.read_json_list(source, content, frames=None if kind == "auto" else kind != "videos")
+    split = folders.split_of(source.stem.replace(".", "_"))
+    return splits.read_something_v2(source, content, root=base, split=split)
 
 
 def _rows_of_folder(

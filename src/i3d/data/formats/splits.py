@@ -9,13 +9,13 @@ Something v1   something-something-v1-train.csv   100218;Something falling like 
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from i3d.data.formats.tables import files_below
 from i3d.data.labels import dataset_labels
 from i3d.data.rows import Rows
 from i3d.errors import InputError
-from i3d.utils.text import clip_lines, line_error, parse_json, read_lines, read_text
+from i3d.utils.text import clip_lines, line_error, read_lines
 
 UCF_FILE: Final = re.compile(r"(train|test)list(0[1-3])\.txt")
 HMDB_FILE: Final = re.compile(r"(.+)_test_split([1-3])\.txt")
@@ -27,7 +27,7 @@ def read_ucf101(path: Path, lines: list[str]) -> Rows:
     """One split file. The folder of a clip is its class; the number behind the path in training lists must agree."""
     match = UCF_FILE.fullmatch(path.name)
     split = "test" if match is not None and match[1] == "test" else "train"
-    classes = _ucf101_classes(path.parent / "classInd.txt") or dataset_labels("ucf101") or ()
+    classes = ucf101_classes(path.parent / "classInd.txt") or dataset_labels("ucf101") or ()
     rows = Rows(classes=classes)
     known = {name.casefold(): name for name in classes}
     number_of = {name: i for i, name in enumerate(classes)}
@@ -44,7 +44,7 @@ def read_ucf101(path: Path, lines: list[str]) -> Rows:
     return rows
 
 
-def _ucf101_classes(path: Path) -> tuple[str, ...]:
+def ucf101_classes(path: Path) -> tuple[str, ...]:
     """The classes of a `classInd.txt`, `1 ApplyEyeMakeup` a line; empty if there is no such file."""
     names: list[str] = []
     for number, line in clip_lines(read_lines(path) if path.is_file() else ()):
@@ -86,11 +86,11 @@ def read_something_v1(path: Path, lines: list[str], *, split: str) -> Rows:
     return rows
 
 
-def read_something_v2(path: Path, *, root: Path, split: str) -> Rows:
+def read_something_v2(path: Path, clips: Any, *, root: Path, split: str) -> Rows:
     """A JSON list of {id, label, template}; the class is the template without its brackets, the file `id.webm`."""
-    clips = parse_json(read_text(path), where=str(path))
     if not isinstance(clips, list):
-        raise InputError(f"{path}: not a list of clips; give Something-Something's train, validation or test JSON")
+        which = "MMAction2's (filename, or frame_dir), or Something-Something's (id, label, template)"
+        raise InputError(f"{path}: not a list of clips; give {which}")
     rows = Rows()
     on_disk = files_below(root)
     for number, item in enumerate(clips):
