@@ -23,7 +23,7 @@ from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ClipProtocol, InceptionSettings
 from i3d.utils.device import arithmetic_of
 from i3d.weights.foreign.files import read_weights_file
-from i3d.weights.foreign.mindspore import read_mindspore
+from i3d.weights.foreign.mindspore import mindspore_bytes, read_mindspore
 from i3d.weights.foreign.names import rename_keys
 from i3d.weights.foreign.tensorflow import read_index, read_tensorflow
 from i3d.weights.load import load_weights
@@ -228,6 +228,59 @@ def test_mindspore_checkpoints_convert(tmp_path):
     assert torch.equal(model.state_dict()["Mixed_5c.b3b.conv3d.weight"], state["Mixed_5c.b3b.conv3d.weight"])
     (tmp_path / "checked.ckpt").write_bytes(foreign_files.mindspore_bytes(arrays, crc_check=True))
     assert len(read_weights_file(tmp_path / "checked.ckpt").arrays) == len(arrays)
+
+
+def test_the_bytes_of_mindspores_own_file_are_written():
+    content = (FOREIGN / "mindspore_tiny.ckpt").read_bytes()
+    assert mindspore_bytes(read_mindspore(content)) == content
+
+
+def parsed_by_protobuf(content):
+    """Names and arrays of a MindSpore checkpoint, by Google's parser and the fields of `checkpoint.proto`."""
+    pool = pytest.importorskip("google.protobuf.descriptor_pool").DescriptorPool()
+    from google.protobuf import descriptor_pb2, message_factory
+
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="i3d_test_checkpoint.proto", package="i3d_test", syntax="proto2")
+    for message, members in {
+        "Tensor": [("dims", 1, 3, kinds.TYPE_INT64, ""), ("tensor_type", 2, 2, kinds.TYPE_STRING, ""),
+                   ("tensor_content", 3, 2, kinds.TYPE_BYTES, "")],
+        "Value": [("tag", 1, 2, kinds.TYPE_STRING, ""), ("tensor", 2, 2, kinds.TYPE_MESSAGE, ".i3d_test.Tensor")],
+        "Checkpoint": [("value", 1, 3, kinds.TYPE_MESSAGE, ".i3d_test.Value")],
+    }.items():  # fmt: skip
+        described = file.message_type.add(name=message)
+        for name, number, label, kind, of in members:
+            described.field.add(name=name, number=number, label=label, type=kind, type_name=of or None)
+    pool.AddSerializedFile(file.SerializeToString())
+    parsed = message_factory.GetMessageClass(pool.FindMessageTypeByName("i3d_test.Checkpoint")).FromString(content)
+    assert {value.tensor.tensor_type for value in parsed.value} == {"Float32"}
+    return {
+        value.tag: np.frombuffer(value.tensor.tensor_content, "<f4").reshape(tuple(value.tensor.dims))
+        for value in parsed.value
+    }
+
+
+@pytest.mark.slow
+def test_a_checkpoint_for_mindspore_computes_the_same(tmp_path):
+    result = run("convert", "inception_rgb_kinetics400", tmp_path / "port.ckpt")
+    assert result.returncode == 0, result.output
+    assert "holds neither class names nor recipe" in result.stderr
+    published = json.loads((FOREIGN / "mindspore_i3d_entries.json").read_text())
+    parsed = parsed_by_protobuf((tmp_path / "port.ckpt").read_bytes())
+    assert {name: list(array.shape) for name, array in parsed.items()} == published
+    read = read_mindspore((tmp_path / "port.ckpt").read_bytes())
+    assert all(np.array_equal(parsed[name], array) for name, array in read.items())
+    ours, ports = i3d.load_model(), i3d.load_model(tmp_path / "port.ckpt")
+    assert (ours.settings.bn_eps, ports.settings.bn_eps) == (1e-3, 1e-5)
+    clips = torch.from_numpy(golden_weights.clips_NCTHW(3, (1, 3, 9, 193, 193), "pm1"))
+    with torch.inference_mode():
+        assert torch.allclose(ours(clips), ports(clips), atol=1e-3)
+
+
+def test_other_networks_have_no_checkpoint_for_mindspore(tmp_path):
+    result = run("convert", TINY, tmp_path / "port.ckpt")
+    assert (result.returncode, (tmp_path / "port.ckpt").exists()) == (2, False)
+    assert "holds Inception-I3D with bn_eps of at least 1e-05; write a .safetensors" in result.stderr
 
 
 @pytest.mark.slow

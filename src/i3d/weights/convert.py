@@ -1,15 +1,24 @@
-"""Convert a checkpoint of any source to a self-describing safetensors file."""
+"""Convert a checkpoint of any source to a self-describing safetensors file, or to one of the MindSpore port."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from i3d.errors import InputError
+from i3d.recipes.settings import InceptionSettings
 from i3d.utils.arguments import checks_types
+from i3d.utils.atomic_files import write_atomically
 from i3d.utils.outputs import new_file
 from i3d.weights.checkpoint import save_checkpoint
-from i3d.weights.load import LoadReport, load_weights
+from i3d.weights.foreign.mindspore import mindspore_bytes
+from i3d.weights.foreign.names import mindspore_key
+from i3d.weights.load import LoadReport, Weights, load_weights
 
-SUFFIX = ".safetensors"
+MINDSPORE: Final = ".ckpt"
+SUFFIXES: Final = (".safetensors", MINDSPORE)
+PORT_BN_EPS: Final = 1e-5  # of the MindSpore port's batch norms
 
 
 @dataclass(frozen=True)
@@ -43,14 +52,19 @@ def convert(
 
     Every state-dict key of the file and of the network must match, unless `partial` is set: then keys that do not fit
     are left out, and missing weights are random. The card in `target` records it. Of several state dicts in a PyTorch
-    file, `state` chooses one by its key, or "ema" the averaged one. Raises WeightsError for a file that
+    file, `state` chooses one by its key, or "ema" the averaged one. A `target` that ends in .ckpt is a checkpoint of the
+    MindSpore port, which has no card: class names are lost. Raises WeightsError for a file that
     is damaged, hostile or of another network, InputError for a bad option.
     """
-    path = new_file(target, (SUFFIX,), force=force)
+    path = new_file(target, SUFFIXES, force=force)
     weights = load_weights(
         source, recipe=recipe, labels=labels, in_channels=in_channels, state_key=state, partial=partial
     )
-    save_checkpoint(path, weights.state, weights.card, force=True)
+    if path.suffix.lower() == MINDSPORE:
+        write_atomically(path, as_mindspore(weights, source=str(source)))
+        logging.getLogger("i3d").info("%s: a checkpoint of MindSpore, which holds neither class names nor recipe", path)
+    else:
+        save_checkpoint(path, weights.state, weights.card, force=True)
     return Conversion(
         source=str(source),
         target=str(target),
@@ -61,4 +75,23 @@ def convert(
         labels_from=weights.labels_from,
         report=weights.report,
         num_bytes=path.stat().st_size,
+    )
+
+
+def as_mindspore(weights: Weights, *, source: str) -> bytes:
+    """The weights as a checkpoint of the MindSpore port. InputError for a network that the port does not have.
+
+    Batch norms of another epsilon than the port's are rescaled: `gamma / sqrt(var + eps)` is what counts, and `var`
+    becomes `var + eps - 1e-5`, so that the port computes the same.
+    """
+    network = weights.card.recipe.network
+    if not isinstance(network, InceptionSettings) or network.bn_eps < PORT_BN_EPS:
+        what = (
+            f"is {network.description}; a .ckpt of MindSpore holds Inception-I3D with bn_eps of at least {PORT_BN_EPS}"
+        )
+        raise InputError(f"{source}: {what}; write a .safetensors")
+    arrays = {port: tensor.float().numpy() for key, tensor in weights.state.items() if (port := mindspore_key(key))}
+    shift = network.bn_eps - PORT_BN_EPS
+    return mindspore_bytes(
+        {name: array + shift if shift and name.endswith("moving_variance") else array for name, array in arrays.items()}
     )

@@ -1,14 +1,17 @@
-"""MindSpore's `.ckpt`: a protocol buffer of named tensors, read without MindSpore.
+"""MindSpore's `.ckpt`: a protocol buffer of named tensors, read and written without MindSpore.
 
 `Checkpoint` has repeated values (field 1), each a name (1) and a tensor (2) of dimensions (1), type (2), bytes (3).
 """
 
 import zlib
+from collections.abc import Mapping
 from typing import Final
+
+import numpy as np
 
 from i3d.errors import WeightsError, printable
 from i3d.weights.foreign.numbers import Array, itemsize, shaped_numbers
-from i3d.weights.foreign.protobuf import fields, varint
+from i3d.weights.foreign.protobuf import encode_field, fields, varint
 
 # In lower case they are numpy's names.
 DTYPES: Final = {"Float64", "Float32", "Float16", "BFloat16", "Int64", "Int32", "Int16", "Int8", "UInt8", "Bool"}
@@ -47,6 +50,17 @@ def read_mindspore(content: bytes) -> dict[str, Array]:
             pieces.setdefault(name, []).append(data)  # a large tensor has several pieces of one name
             kinds[name] = kind, shape
     return {name: _tensor(name, *kinds[name], b"".join(data)) for name, data in pieces.items()}
+
+
+def mindspore_bytes(arrays: Mapping[str, Array]) -> bytes:
+    """A checkpoint of float32 tensors, as `mindspore.save_checkpoint` writes it: one value for each."""
+    out = bytearray()
+    for name, array in arrays.items():
+        dimensions = b"".join(encode_field(1, size) for size in array.shape or (0,))
+        content = np.ascontiguousarray(array, "<f4").tobytes()
+        tensor = dimensions + encode_field(2, b"Float32") + encode_field(3, content)
+        out += encode_field(1, encode_field(1, name.encode()) + encode_field(2, tensor))
+    return bytes(out)
 
 
 def _value(message: bytes) -> tuple[str, str, tuple[int, ...], bytes]:

@@ -121,6 +121,20 @@ def _mindspore(name: str) -> str | None:
     return f"{unit}.{kind}" if kind else None
 
 
+def mindspore_key(name: str) -> str | None:
+    """The MindSpore port's name of one of our keys of Inception-I3D, None for a counter, which the port lacks.
+
+    `Mixed_3b.b1a.bn.weight` -> `backbone.mixed_3b.b1a.features.1.bn2d.gamma`
+    """
+    *unit, layer, kind = name.split(".")
+    port = next((port for port, ours in _KINDS.items() if port[0] == "f" and ours == f"{layer}.{kind}"), None)
+    if port is None:
+        return None
+    path = ".".join(unit)
+    place = "head.logits" if path == "logits" else f"backbone.{path[0].lower()}{path[1:]}"
+    return f"{place}.{port}"
+
+
 def _torchvision_resnet(name: str) -> str | None:
     """`layer1.0.bn2.weight` -> `layer1.0.conv2.bn.weight`, `layer2.0.downsample.1.bias` -> `...downsample.bn.bias`."""
     if name.startswith("fc."):

@@ -44,3 +44,21 @@ def varint(content: bytes | memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at + i + 1
     raise WeightsError("a damaged message (a number without an end)")
+
+
+def encode_field(number: int, value: Value) -> bytes:
+    """One field of a message: an int as a varint, bytes with their length before them.
+
+    1, 150 -> b"\\x08\\x96\\x01"
+    """
+    if isinstance(value, int):
+        return _encode_varint(number << 3) + _encode_varint(value)
+    return _encode_varint(number << 3 | 2) + _encode_varint(len(value)) + value
+
+
+def _encode_varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
