@@ -172,6 +172,24 @@ def test_the_classes_of_mindspore_may_be_numbers(tmp_path):
     assert (again.classes, again.labels.tolist()) == (("10", "2", "0"), [1, 0, 2])
 
 
+def test_without_a_class_file_the_mindspore_port_numbers_classes_by_first_appearance(tmp_path):
+    for split, labels in [("train", ["yoga", "archery", "yoga"]), ("val", ["bowling", "archery"])]:
+        rows = "".join(f"{label},{split}{k},1,11\n" for k, label in enumerate(labels))
+        (tmp_path / split).mkdir()
+        (tmp_path / f"kinetics-400_{split}.csv").write_text(f"label,youtube_id,time_start,time_end\n{rows}")
+    for source in (tmp_path, tmp_path / "kinetics-400_val.csv"):
+        clips = read_annotations(source)
+        assert clips.classes == ("yoga", "archery", "bowling")
+        (note,) = [text for text in clips.warnings if "cls2index.json" in text]
+        assert note.endswith("as they first appear in kinetics-400_train.csv, as in the MindSpore port; 0 is 'yoga'")
+    assert read_annotations(tmp_path, split="val").labels.tolist() == [2, 1]
+    (tmp_path / "val.csv").write_text((tmp_path / "kinetics-400_val.csv").read_text())  # a list of others
+    assert read_annotations(tmp_path / "val.csv").classes == ("archery", "bowling")
+    (tmp_path / "val.csv").unlink()
+    (tmp_path / "cls2index.json").write_text(json.dumps({"bowling": 0, "archery": 1, "yoga": 2}))
+    assert read_annotations(tmp_path, split="val").labels.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
 @pytest.mark.parametrize(
     ("name", "header", "lines"),

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.errors import InputError
+from i3d.recipes.named import named_recipe
+from i3d.recipes.protocols import with_protocol
 from i3d.recipes.settings import ClipProtocol
 from i3d.video.sampling import (
     dense_clips,
@@ -225,3 +227,30 @@ def test_jitter_moves_frames_by_less_than_the_interval():
         for i in range(50)
     ])  # fmt: skip
     assert set(moved.reshape(-1).tolist()) == set(range(8))
+
+
+# as the MindSpore port tests
+
+
+@pytest.mark.parametrize("num_frames", [1, 5, 8, 9, 63, 64, 65, 300])
+def test_scattered_frames_are_those_that_the_mindspore_port_may_draw(num_frames):
+    protocol = with_protocol(named_recipe("i3d_rgb"), "mindspore").protocol
+    (indices_T,) = protocol_clips(num_frames, protocol, seed=1, name="a/b.mp4")
+    assert (len(indices_T), indices_T.dtype) == (64, np.int64)
+    assert (np.diff(indices_T) >= 0).all()
+    assert (indices_T >= 0).all()
+    assert (indices_T < num_frames).all()
+    counts = np.bincount(indices_T)
+    assert counts.max() <= (1 if num_frames >= 64 else -(-64 // min(8, num_frames)))
+    assert np.array_equal(protocol_clips(num_frames, protocol, seed=1, name="other/b.mp4")[0], indices_T)
+    if num_frames > 8:
+        others = [protocol_clips(num_frames, protocol, seed=seed, name=name) for seed, name in [(2, "b.mp4"), (1, "c")]]
+        assert not any(np.array_equal(other[0], indices_T) for other in others) or num_frames == 64
+
+
+def test_scattered_frames_are_drawn_alike_often():
+    protocol = with_protocol(named_recipe("i3d_rgb"), "mindspore").protocol
+    counts = np.zeros(128)
+    for k in range(400):
+        counts[protocol_clips(128, protocol, name=f"{k}.mp4")[0]] += 1
+    assert 150 < counts.min() < counts.max() < 250  # 200 expected, with a deviation of 10

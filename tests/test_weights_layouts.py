@@ -14,7 +14,7 @@ from i3d.models.factory import build_network
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import InceptionSettings, ResNetSettings
-from i3d.weights.checkpoint import load_checkpoint
+from i3d.weights.checkpoint import load_checkpoint, save_checkpoint
 from i3d.weights.foreign.files import read_weights_file
 from i3d.weights.foreign.names import rename_keys
 from i3d.weights.initialize import load_initial_weights
@@ -234,6 +234,19 @@ def test_initial_weights_lack_what_the_file_lacks(tmp_path):
     recipe = named_recipe(R50).model_copy(update={"network": ResNetSettings(**THIN)})
     with pytest.raises(WeightsError, match=r"1 weights are missing or of another shape, such as layer3.1.conv2.conv.w"):
         load_initial_weights(build_network(recipe.network), str(saved(tmp_path / "a.pth", state)), recipe)
+
+
+def test_the_initial_classifier_follows_the_names_of_the_classes(tmp_path):
+    recipe = named_recipe(R50).model_copy(update={"network": ResNetSettings(**THIN), "dataset": ""})
+    names = tuple(f"class {k}" for k in range(recipe.network.num_classes))
+    state = load_weights(saved(tmp_path / "a.pth", thin_state()), recipe=recipe, labels=names)
+    save_checkpoint(tmp_path / "a.safetensors", state.state, state.card)
+    for classes, order in [(names[::-1], range(len(names))[::-1]), (names, None), (("another", *names[1:]), None)]:
+        net = build_network(recipe.network)
+        line = load_initial_weights(net, str(tmp_path / "a.safetensors"), recipe, classes)
+        wanted = state.state["fc.weight"] if order is None else state.state["fc.weight"][list(order)]
+        assert torch.equal(net.state_dict()["fc.weight"], wanted)
+        assert ("classifier in the order of the clips' classes" in line) == (order is not None)
 
 
 MOMENT = {"state": {0: {"exp_avg": torch.zeros(2, 3, 1, 1, 1)}}}

@@ -12,6 +12,7 @@ from i3d.cli.checks import accepted, check_protocols, choices, refuse
 from i3d.cli.streams import parse_fusion
 from i3d.cli.usage import command
 from i3d.errors import InputError
+from i3d.recipes.names import MINDSPORE
 
 FRAME_ORDERS: Final = ("shuffled", "reversed", "frozen")
 
@@ -27,8 +28,10 @@ class TestOptions:
 
     recipe: shared.ModelRecipe = None
 
-    protocols: Annotated[str | None, Parameter(validator=accepted(check_protocols, "--protocols"))] = None
-    """Clips x crops, e.g. 1x1,3x1,10x3, from one pass (default: the recipe's)."""
+    protocols: Annotated[
+        str | None, Parameter(alias="--protocol", validator=accepted(check_protocols, "--protocols"))
+    ] = None
+    """Clips x crops, e.g. 1x1,3x1,10x3, or mindspore, from one pass (default: the recipe's)."""
 
     average_clips: Literal["prob", "score", "none"] | None = None
     """Average probabilities (prob) or logits (score) of views; none saves each view's."""
@@ -109,8 +112,9 @@ def evaluate(
     if options.frame_orders:
         _check_frame_orders(options)
         return run.test.run_frame_orders(model, options)
-    if options.seed:
-        raise InputError("--seed: is for --frame-order shuffled; a test draws nothing else")
+    if options.seed and MINDSPORE not in options.protocol_names:
+        drawn = f"--frame-order shuffled and --protocols {MINDSPORE}"
+        raise InputError(f"--seed: is for {drawn}; a test draws nothing else")
     return run.test.run_test(model, options, fusion)
 
 

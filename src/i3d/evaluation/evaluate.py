@@ -224,7 +224,9 @@ class _Evaluator:
         flow = ClipFlow.from_network(recipe.network, recipe.preprocessing, cache)
         view = TestView(protocol, recipe.preprocessing, tuple(others))
         naming, multi_label = options.frame_naming, recipe.multi_label
-        dataset = ClipDataset(self.annotations, view, flow=flow, naming=naming, multi_label=multi_label)
+        dataset = ClipDataset(
+            self.annotations, view, seed=options.seed, flow=flow, naming=naming, multi_label=multi_label
+        )
         if dataset.num_channels != channels:
             raise InputError(
                 f"{self.annotations.source}: its frames have {dataset.num_channels} channels, the network "
@@ -308,6 +310,7 @@ class _Evaluator:
         """The evaluation by one protocol, in the order of the list."""
         clips, indices, recipe = self.annotations, sorted(scores), protocol.recipe
         flow = f", {recipe.flow} flow" if dataset.computes_flow else ""
+        seed = f" (seed {self.scorer.options.seed})" if protocol.is_random else ""
         scores_N = [scores[index][protocol.name] for index in indices]
         views_N: tuple[ViewLogits, ...] = ()
         if self.scorer.options.save_views:
@@ -322,7 +325,7 @@ class _Evaluator:
             model=self.model_name,
             weights_sha256=self.weights.sha256,
             recipe=recipe.name,
-            protocol=f"{protocol.line}{flow}; {self.scorer.engine.requested}",
+            protocol=f"{protocol.line}{seed}{flow}; {self.scorer.engine.requested}",
             data=clips.source,
             classes=self.weights.card.labels,
             files_N=tuple(clips.file(index) for index in indices),

@@ -36,6 +36,12 @@ class EvaluationProtocol:
     order: FrameOrder = "forward"
 
     @property
+    def is_random(self) -> bool:
+        """Whether the frames are drawn, by the seed of the test."""
+        protocol = self.recipe.protocol
+        return isinstance(protocol, ClipProtocol) and protocol.placement == "scattered"
+
+    @property
     def line(self) -> str:
         """The protocol in words."""
         orders = {"shuffled": "frames shuffled", "reversed": "frames reversed", "frozen": "the middle frame repeated"}
@@ -50,7 +56,7 @@ class EvaluationOptions:
     max_views: int | None = None  # that run at once; None: views of 256 frames in all
     save_views: bool = False  # put the logits of every view into the result
     max_bad: float = 0.01  # the fraction of clips that may be unreadable, as in training
-    seed: int = 0  # of shuffled frames
+    seed: int = 0  # of shuffled frames, and of frames that a protocol draws
     frame_naming: FrameNaming | None = None  # of frame folders; None: inferred from the file names
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from i3d.errors import InputError
 from i3d.utils.atomic_files import ASSETS
 
+MINDSPORE: Final = "mindspore"  # the protocol of that port
 SUFFIXES: Final = (".json", ".yaml", ".yml")  # of recipe files
 FILE_SUFFIXES: Final = (*SUFFIXES, ".py")  # and configs of MMAction2
 

@@ -1,10 +1,11 @@
-"""Protocols by short names: 10x3 is 10 clips x 3 crops, "windows" is all frames."""
+"""Protocols by short names: 10x3 is 10 clips x 3 crops, "windows" is all frames, "mindspore" is that port's test."""
 
 import re
 from typing import Any, Final
 
 from i3d.errors import InputError, quoted
 from i3d.recipes.io import with_overrides
+from i3d.recipes.names import MINDSPORE
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Protocol, WindowProtocol
 from i3d.utils.arguments import checks_types
@@ -20,6 +21,8 @@ def protocol_name(protocol: Protocol) -> str:
     """The short name of a protocol: clips x crops."""
     if isinstance(protocol, WindowProtocol):
         return WINDOWS
+    if protocol.placement == "scattered" and (protocol.num_clips, protocol.crops) == (1, "center"):
+        return MINDSPORE
     num_crops = next(number for number, name in CROPS.items() if name == protocol.crops)
     return f"{protocol.num_views // num_crops}x{num_crops}"
 
@@ -29,14 +32,20 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
     """The recipe with the clips and crops of a short name, or with windows of all frames.
 
     For networks with windows, clips have 64 frames at the same frame rate. For networks with clips, windows have the
-    length and the frame rate of a clip; without a rate of its own, videos are taken as 25 fps.
+    length and the frame rate of a clip; without a rate of its own, videos are taken as 25 fps. "mindspore" is one clip
+    of 64 frames that are drawn from the whole video and sorted.
     """
     match = re.fullmatch(r"([1-9]\d{0,3})x(1|3|10)", name)
     own = recipe.protocol
     if name == WINDOWS:
         return recipe if isinstance(own, WindowProtocol) else _with_windows(recipe, own)
+    if name == MINDSPORE:
+        scattered = ClipProtocol(
+            clip_len=CLIP_LEN, frame_interval=1, num_clips=1, placement="scattered", crops="center", average="score"
+        )
+        return Recipe(**dict(recipe) | {"protocol": scattered})
     if match is None:
-        also = f", or {WINDOWS}"
+        also = f", {WINDOWS} or {MINDSPORE}"
         raise InputError(f"protocol {quoted(name)}: write CLIPSxCROPS with 1, 3 or 10 crops, such as 10x3{also}")
     num_clips, crops = int(match[1]), CROPS[int(match[2])]
     if isinstance(own, WindowProtocol):

@@ -247,14 +247,15 @@ class WindowProtocol(Settings):
 class ClipProtocol(Settings):
     """Clips of `clip_len` frames, every `frame_interval`-th of the video's own, spread over it; all crops are scored.
 
-    Placements: "centred" in `num_clips` segments (MMAction2 0.x), "end_to_end" (MMAction2 1.x, SlowFast), or "dense"
-    (`num_clips` clips at each of 10 positions, from `sample_range` frames).
+    Placements: "centred" in `num_clips` segments (MMAction2 0.x), "end_to_end" (MMAction2 1.x, SlowFast), "dense"
+    (`num_clips` clips at each of 10 positions, from `sample_range` frames), or "scattered" (`clip_len` frames drawn
+    from the whole video and sorted, as the MindSpore port tests; a function of seed and file name).
     """
 
     clip_len: int = Field(ge=1, le=10_000)
     frame_interval: int = Field(ge=1, le=10_000)
     num_clips: int = Field(ge=1, le=1000)
-    placement: Literal["centred", "end_to_end", "dense"] = "centred"
+    placement: Literal["centred", "end_to_end", "dense", "scattered"] = "centred"
     sample_range: int = Field(default=64, ge=1, le=1_000_000)
     target_fps: float | None = Field(default=None, gt=0, le=1000)  # stretches the clips of videos with another rate
     twice: bool = False  # centred clips and those at the starts of their segments
@@ -273,11 +274,15 @@ class ClipProtocol(Settings):
             raise ValueError(f"only centred clips can be sampled twice, not {self.placement} ones")
         if self.target_fps is not None and self.placement == "dense":
             raise ValueError("dense clips keep the rate of the video: target_fps is for the other placements")
+        if self.placement == "scattered" and (self.frame_interval > 1 or self.target_fps is not None):
+            raise ValueError("scattered frames have no rate: frame_interval is 1 and target_fps is not set")
         return self
 
     @property
     def line(self) -> str:
         clips = self.num_clips * (10 if self.placement == "dense" else 1 + self.twice)
+        if self.placement == "scattered":
+            return f"{clips} clip{'s' * (clips > 1)} of {self.clip_len} frames drawn from the whole video"
         where = {"centred": "in the middle of segments", "end_to_end": "from end to end", "dense": "sampled densely"}
         return (
             f"{clips} clip{'s' * (clips > 1)} of {self.clip_len} frames x stride {self.frame_interval} "

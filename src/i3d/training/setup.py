@@ -24,7 +24,7 @@ from i3d.recipes.training import Training
 from i3d.training.losses import balanced_weights
 from i3d.training.optimizer import Ema, build_optimizer, freeze, scaled_lr
 from i3d.training.step import TrainState, seed_step
-from i3d.utils.device import ComputeConfig
+from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit
 from i3d.utils.launcher import launched_as
 from i3d.weights.initialize import load_initial_weights
@@ -40,6 +40,8 @@ def build_accelerator(training: Training, compute: ComputeConfig, *, sharded: bo
     """The device, the ranks that torchrun started, and mixed precision."""
     for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
         del os.environ[name]  # the recipe decides, not the defaults of a launcher
+    if compute.device.startswith("npu"):
+        pick_device(compute.device)  # an InputError without torch_npu, which accelerate would not mention
     if ":" in compute.device:
         os.environ["ACCELERATE_TORCH_DEVICE"] = compute.device
     launched_as()  # an InputError for variables of a launcher that accelerate cannot read
@@ -90,7 +92,7 @@ def build_train_state(
     torch.use_deterministic_algorithms(deterministic, warn_only=accelerator.device.type != "cpu")
     seed_step(seed, 0, 0)
     net = build_network(recipe.network)
-    messages = [load_initial_weights(net, training.init, recipe)]
+    messages = [load_initial_weights(net, training.init, recipe, annotations.classes)]
     freeze(net, training)
     if training.sync_norms:
         if accelerator.device.type == "cpu":

@@ -49,15 +49,26 @@ def pick_device(device: str) -> torch.device:
     check_device_name(device)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if device.split(":")[0] == "npu":
+        _import_torch_npu(device)
     try:
-        if device.split(":")[0] == "npu":
-            importlib.import_module("torch_npu")  # Ascend's: installed by the user, and untested here
         picked = torch.device(device)
         torch.empty(1, device=picked)
-    except (ImportError, RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         what = f"device {device!r} cannot be used ({first_line(error).split('. ')[0]})"
         raise InputError(f"{what}; `i3d doctor` lists the devices") from error
     return picked
+
+
+def _import_torch_npu(device: str) -> None:
+    """Import Ascend's PyTorch plugin, which the user installs; it was never run with i3d."""
+    try:
+        importlib.import_module("torch_npu")
+    except (ImportError, OSError, RuntimeError) as error:
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == "torch_npu"
+        why = "torch_npu is not installed" if is_missing else f"torch_npu cannot be imported ({first_line(error)})"
+        todo = f"install the torch_npu for your CANN and PyTorch {torch.__version__.split('+')[0]}"
+        raise InputError(f"device {device!r}: {why}; {todo}, or use --device auto") from error
 
 
 def arithmetic_of(precision: Precision | None, device: torch.device) -> Arithmetic:

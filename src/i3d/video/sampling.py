@@ -3,7 +3,9 @@
 Letters in names: V views (clips), T frames of a view.
 """
 
+import zlib
 from fractions import Fraction
+from pathlib import PurePath
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -16,6 +18,7 @@ from i3d.utils.arguments import checks_types
 Indices = npt.NDArray[np.int64]
 OutOfBound = Literal["loop", "repeat_last"]
 NUM_POSITIONS: Final = 10  # of dense clips in testing
+SHORT_DRAW: Final = 8  # frames that the MindSpore port draws at a time from a video shorter than a clip
 
 
 def slot_at(seconds: Fraction, *, fps: Fraction) -> int:
@@ -159,6 +162,22 @@ def random_clips(
     return clips_at(starts, offsets_T, num_frames=num_frames, out_of_bound=out_of_bound, moved_VT=moved_VT)
 
 
+def scattered_clips(num_frames: int, *, clip_len: int, num_clips: int, rng: np.random.Generator) -> Indices:
+    """Frames drawn from the whole video and sorted, as the MindSpore port tests (`seq_mode: discrete`): int64 (V, T).
+
+    No frame is there twice, unless the video is shorter than the clip: then 8 are drawn at a time, or all if there are
+    fewer, until the clip is full.
+    """
+    _check(num_frames=num_frames, clip_len=clip_len, num_clips=num_clips)
+    size = clip_len if num_frames >= clip_len else min(SHORT_DRAW, num_frames)
+    num_draws = -(-clip_len // size)
+    clips = [
+        np.sort(np.concatenate([rng.choice(num_frames, size, replace=False) for _ in range(num_draws)])[:clip_len])
+        for _ in range(num_clips)
+    ]
+    return np.stack(clips).astype(np.int64)
+
+
 def clips_at(
     starts_V: Indices,
     offsets_T: Indices,
@@ -185,9 +204,18 @@ def clips_at(
     raise ValueError(f"out_of_bound must be 'loop' or 'repeat_last', got {out_of_bound!r}")
 
 
-def protocol_clips(num_frames: int, protocol: ClipProtocol, *, fps: float | None = None) -> Indices:
-    """The clips of a test protocol: int64 (V, T), before cropping. `fps` is that of the video, if known."""
+def protocol_clips(
+    num_frames: int, protocol: ClipProtocol, *, fps: float | None = None, seed: int = 0, name: str = ""
+) -> Indices:
+    """The clips of a test protocol: int64 (V, T), before cropping. `fps` is that of the video, if known.
+
+    Scattered frames are a function of `seed` and of the file name in `name`, wherever that lies.
+    """
     p, options = protocol, _common_options(protocol)
+    if p.placement == "scattered":
+        key = zlib.crc32(PurePath(name).name.encode("utf-8", "surrogatepass"))
+        rng = np.random.default_rng((seed, key))
+        return scattered_clips(num_frames, clip_len=p.clip_len, num_clips=p.num_clips, rng=rng)
     if p.placement == "dense":
         return dense_clips(num_frames, sample_range=p.sample_range, **options)
     rate = fps_ratio(fps, p.target_fps)

@@ -52,9 +52,9 @@ def convert(
 
     Every state-dict key of the file and of the network must match, unless `partial` is set: then keys that do not fit
     are left out, and missing weights are random. The card in `target` records it. Of several state dicts in a PyTorch
-    file, `state` chooses one by its key, or "ema" the averaged one. A `target` that ends in .ckpt is a checkpoint of the
-    MindSpore port, which has no card: class names are lost. Raises WeightsError for a file that
-    is damaged, hostile or of another network, InputError for a bad option.
+    file, `state` chooses one by its key, or "ema" the averaged one. A `target` that ends in .ckpt is a checkpoint of
+    the MindSpore port, which has no card: class names are lost. Raises WeightsError for a file that is damaged,
+    hostile or of another network, InputError for a bad option.
     """
     path = new_file(target, SUFFIXES, force=force)
     weights = load_weights(

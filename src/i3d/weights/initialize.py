@@ -5,6 +5,7 @@ from typing import Final
 
 import torch
 
+from i3d.data.labels import clean_label
 from i3d.errors import WeightsError, printable
 from i3d.models.network import VideoNetwork
 from i3d.recipes.recipe import Recipe
@@ -18,11 +19,12 @@ from i3d.weights.pretrained import PRETRAINED
 STATE_KEY: Final = "i3d_training"  # in the metadata of the state of a run
 
 
-def load_initial_weights(net: VideoNetwork, source: str, recipe: Recipe) -> str:
+def load_initial_weights(net: VideoNetwork, source: str, recipe: Recipe, classes: tuple[str, ...] = ()) -> str:
     """Load weights into a network; returns a line for the log.
 
     `source`: whatever `load_weights` takes, or "" to leave the network as it is. The classifier stays random if the
-    source has other classes or is a 2D network. Any other missing or mismatched weight is a WeightsError.
+    source has another number of classes or is a 2D network. If the file names the same `classes` in another order, the
+    classifier follows the names. Any other missing or mismatched weight is a WeightsError.
     """
     if source in ("", "none"):
         return "weights: random"
@@ -41,12 +43,25 @@ def load_initial_weights(net: VideoNetwork, source: str, recipe: Recipe) -> str:
             f"{source}: does not fit the network of {recipe.name}: {len(missing)} weights are missing or of "
             f"another shape, such as {missing[0]}; give weights of this network, or --init none"
         )
+    order = _order_of_classes(weights, classes)
+    if order is not None:
+        loaded |= {key: tensor[order] for key, tensor in loaded.items() if key.startswith(net.head_prefix)}
     with torch.no_grad():
         for key, tensor in loaded.items():
             expected[key].copy_(tensor)
     is_whole = all(key in loaded for key in expected)
     head = "" if is_whole else f", random classifier of {recipe.network.num_classes} classes"
+    head += "" if order is None else ", classifier in the order of the clips' classes"
     return f"weights: {printable(source)} ({weights.format}, {weights.card.recipe.name}), {len(loaded)} tensors{head}"
+
+
+def _order_of_classes(weights: Weights, classes: tuple[str, ...]) -> list[int] | None:
+    """The row of each class in the classifier of a file that names the same classes in another order; else None."""
+    row_of = {clean_label(name): row for row, name in enumerate(weights.card.labels)}
+    wanted = [clean_label(name) for name in classes]
+    if weights.labels_from != "in the file" or row_of.keys() != set(wanted) or list(row_of) == wanted:
+        return None
+    return [row_of[name] for name in wanted]
 
 
 def _load(source: str, recipe: Recipe) -> Weights:

@@ -14,9 +14,10 @@ from i3d.data.formats.columns import PATH_COLUMNS
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.data.formats.other_tasks import refuse_other_json, refuse_other_lines, refuse_pickle
 from i3d.data.frame_folders import RECORD
+from i3d.data.labels import clean_label
 from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_as_packed, is_packed
-from i3d.errors import InputError, check_not_empty
+from i3d.errors import InputError, check_not_empty, quoted
 from i3d.utils.arguments import checks_types
 from i3d.utils.text import clip_lines, is_json_object, line_error, parse_json, read_lines, read_text
 
@@ -28,6 +29,7 @@ SPLIT_LIST: Final = re.compile(r"(?:kinetics-?_?\d+_)?([a-z]+)(?:_label|_list)?(
 MAX_INSPECTED: Final = 50  # lines from which the format is recognised
 MMACTION2: Final = ("videos", "frames", "frames-offset")
 CLASS_NUMBERS: Final = "cls2index.json"  # MindSpore's
+PORT_LIST: Final = re.compile(r"kinetics-\d+_(train|val|test)\.csv")  # of the MindSpore port
 
 
 @checks_types
@@ -105,8 +107,7 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
             rows = tables.read_table(source, lines, root=base, multi_label=multi_label)
         case "kinetics":
             rows = tables.read_kinetics(source, lines, root=base)
-            if (source.parent / CLASS_NUMBERS).is_file():
-                rows.classes = read_labels(source.parent / CLASS_NUMBERS)
+            _number_as_mindspore(rows, source)
         case "ucf101":
             rows = splits.read_ucf101(source, lines)
         case "hmdb51":
@@ -212,9 +213,28 @@ def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_la
         rows.is_frames = part.is_frames
         has_place = all(path.startswith(f"{place}/") for path in part.paths) and not (folder / place / place).is_dir()
         rows.extend(part, split=split, prefix="" if has_place else f"{place}/")
+    _number_as_mindspore(rows, lists[0][1])
+    return rows
+
+
+def _number_as_mindspore(rows: Rows, source: Path) -> None:
+    """Set the classes of lists of the MindSpore port: of `cls2index.json`, or as they first appear in the train list.
+
+    Classes that only the other lists have come after these, as they appear; the port ends with an error.
+    """
+    folder = source.parent
     if (folder / CLASS_NUMBERS).is_file():
         rows.classes = read_labels(folder / CLASS_NUMBERS)
-    return rows
+    elif match := PORT_LIST.fullmatch(source.name):
+        train = folder / source.name.replace(f"_{match[1]}.csv", "_train.csv")
+        names = tables.kinetics_labels(train, read_lines(train)) if train.is_file() else []
+        names += [str(label) for labels in rows.labels for label in labels]
+        unique = {clean_label(name): name for name in reversed(names)}  # of equal names, the first
+        rows.classes = tuple(unique[key] for key in dict.fromkeys(map(clean_label, names))) or None
+        if rows.classes and list(rows.classes) != sorted(rows.classes):
+            what = f"there is no {CLASS_NUMBERS}: classes are numbered as they first appear in {train.name}"
+            note = f"{what}, as in the MindSpore port; 0 is {quoted(rows.classes[0])}"
+            rows.warnings = [*dict.fromkeys((*rows.warnings, note))]  # of a folder, each list has brought it
 
 
 def kind_of(source: Path, lines: list[str]) -> Format:

@@ -89,6 +89,13 @@ def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
     return rows
 
 
+def kinetics_labels(path: Path, lines: list[str]) -> list[str]:
+    """The labels of the rows of a CSV of Kinetics, in their order."""
+    records = _records(path, lines, Rows())
+    labels = (str(record.get(columns.label) or "").strip().strip('"') for _, record, columns in records)
+    return [label for label in labels if label]
+
+
 def files_below(root: Path) -> dict[str, list[str]]:
     """The paths of all videos below a folder, relative to it, by their names without suffix."""
     paths: dict[str, list[str]] = {}

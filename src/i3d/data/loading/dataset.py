@@ -290,9 +290,11 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         """
         rate = next((protocol.target_fps for protocol in protocols if protocol.target_fps is not None), None)
         side = pre.flow_short_side if self.computes_flow else 0
+        name = self.annotations.path(index)
         with self._part(index, rate=rate, short_side=side) as part:
             clips = [
-                protocol_clips(part.num_frames, p, fps=part.fps if p.target_fps else None) + part.first
+                protocol_clips(part.num_frames, p, fps=part.fps if p.target_fps else None, seed=self.seed, name=name)
+                + part.first
                 for p in protocols
             ]
             wanted_D = np.unique(np.concatenate([indices_VT.reshape(-1) for indices_VT in clips]))

@@ -64,7 +64,8 @@ class ViewSampler:
             if isinstance(self.protocol, WindowProtocol):
                 yield from self._windows(video, self.protocol, content)
             else:
-                coverage, looped = yield from self._clips(video, self.protocol, content)
+                name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+                coverage, looped = yield from self._clips(video, self.protocol, content, name=name)
             yield EndOfVideo(video.frames_decoded, video.timed, video.notes, coverage, looped)
 
     def _windows(self, video: Video, protocol: WindowProtocol, content: str | None) -> Iterator[View]:
@@ -77,19 +78,20 @@ class ViewSampler:
             yield View(clip_THWC, len(clip_THWC) / protocol.fps)
 
     def _clips(
-        self, video: Video, protocol: ClipProtocol, content: str | None
+        self, video: Video, protocol: ClipProtocol, content: str | None, *, name: str
     ) -> Generator[View, None, tuple[float, bool]]:
         """Yield the views of all clips; return the fraction of the video's length that they span, and if one loops."""
         pre = self.preprocessing
         rate = protocol.target_fps if self.flow is not None else None  # flow is between frames at this rate
-        sample = partial(protocol_clips, protocol=protocol, fps=(rate or video.fps) if protocol.target_fps else None)
+        fps = (rate or video.fps) if protocol.target_fps else None
+        sample = partial(protocol_clips, protocol=protocol, fps=fps, name=str(name))
         if self.flow is not None:
             num_frames = video.count_frames() if rate is None else sum(1 for _ in video.stream(fps=rate))
             indices_VT = sample(num_frames)
             wanted = np.unique(indices_VT)
             frames_THWC = self.flow.at(video, content, wanted, fps=rate)
-            fps = rate or video.fps or 0.0
-            seconds_T = wanted / fps if fps else np.zeros(len(wanted))
+            spacing = rate or video.fps or 0.0
+            seconds_T = wanted / spacing if spacing else np.zeros(len(wanted))
         else:
             resize = partial(resize_checked, video, geometry=pre)
             expected, num_frames = 0, video.num_frames
@@ -104,7 +106,8 @@ class ViewSampler:
             duration = float(np.ptp(seconds_T[np.searchsorted(wanted, indices_T)]))
             crops = crop_views(clip_THWC, size=pre.crop, crops=protocol.crops)
             yield from (View(crop_THWC, duration / len(crops)) for crop_THWC in crops)
-        return coverage_of(indices_VT, num_frames=num_frames), num_frames < _frames_of_clip(sample)
+        needed = protocol.clip_len if protocol.placement == "scattered" else _frames_of_clip(sample)
+        return coverage_of(indices_VT, num_frames=num_frames), num_frames < needed
 
 
 def _frames_of_clip(sample: Callable[[int], npt.NDArray[np.int64]]) -> int:
