@@ -1,9 +1,13 @@
 """YAML for settings: plain data, numbers of YAML 1.2, no duplicate keys, no aliases."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
+
+from i3d.recipes.mmaction2.parse import Table
 
 
 class _Loader(yaml.SafeLoader):
@@ -32,15 +36,50 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_yaml(text: str) -> Any:
-    """The data in a YAML text. Anything but plain data is a ValueError of one line."""
+@contextmanager
+def _loading(text: str) -> Iterator[_Loader]:
+    """A loader of a text, whose errors become a ValueError of one line."""
     try:
         loader = _Loader(text)
         try:
-            return loader.get_single_data()
+            yield loader
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         raise ValueError(f"{getattr(error, 'problem', None) or error}{line}") from error
+
+
+def read_yaml(text: str) -> Any:
+    """The data in a YAML text. Anything but plain data is a ValueError of one line."""
+    with _loading(text) as loader:
+        return loader.get_single_data()
+
+
+def read_yaml_table(text: str, where: str) -> Table:
+    """The data in a YAML text, with the place of each key as `where:line`. A ValueError as of `read_yaml`.
+
+    A key may be there twice with the same value, as in configs of the MindSpore port.
+    """
+    with _loading(text) as loader:
+        table = _table_of(loader, loader.get_single_node(), where)
+    if not isinstance(table, Table):
+        raise ValueError("it has no keys")
+    return table
+
+
+def _table_of(loader: _Loader, node: Any, where: str) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return [_table_of(loader, item, where) for item in node.value]
+    if not isinstance(node, yaml.MappingNode):
+        return None if node is None else loader.construct_object(node)
+    table = Table()
+    for key_node, value_node in node.value:
+        key, line = str(key_node.value), key_node.start_mark.line + 1
+        value = _table_of(loader, value_node, where)
+        if key in table and table[key] != value:
+            raise ValueError(f"{key} is there twice with other values, in line {line}")
+        table[key] = value
+        table.places[key] = f"{where}:{line}"
+    return table
