@@ -142,11 +142,10 @@ def test_the_first_rank_decides_which_scores_are_reused(clips, tmp_path):
     scores = {"1x1": ClipScores(np.ones((1, 3)), (6,))}
 
     def log_one_clip(world):
-        cache = ScoreCache(Resume(homes[world.rank] / "r.json"), {}, annotations, world=world)
-        loaded = sorted(cache.load())
-        index = (2, 3)[world.rank]
-        cache.add(index, cache.stamp(index), scores)
-        cache.close()
+        with ScoreCache(Resume(homes[world.rank] / "r.json"), {}, annotations, world=world) as cache:
+            loaded = sorted(cache.load())
+            index = (2, 3)[world.rank]
+            cache.add(index, cache.stamp(index), scores)
         return loaded
 
     def run():

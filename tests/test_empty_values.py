@@ -37,7 +37,7 @@ def test_every_option_and_argument_refuses_an_empty_value(name, tmp_path, monkey
         forms = [[flag, ""], [flag, " "], [f"{flag}="]] if flag.startswith("--") else [[flag, ""], [flag, " "]]
         forms = forms if flag.startswith("-") else [[""], [" "]]
         words = forms[number % len(forms)]  # each form with some of the options: all with all take three times as long
-        what = flag if flag.startswith("-") else "an argument"
+        what = flag if flag.startswith("-") else f"the argument after '{name.split()[-1]}'"
         result = run(*name.split(), *words)
         message = f"error: {what}: the value is empty; write one, or leave it out\n"
         assert (result.returncode, result.stdout, result.stderr) == (2, "", message), words
@@ -54,7 +54,7 @@ def test_every_option_of_the_scripts_of_mmaction2_refuses_an_empty_value(script,
         assert result.returncode == 2
         assert result.stderr == f"error: {flag}: the value is empty; write one, or leave it out\n"
     result = run_here(["python", script, ""])
-    assert result.stderr == "error: an argument: the value is empty; write one, or leave it out\n"
+    assert result.stderr == "error: the first argument: the value is empty; write one, or leave it out\n"
 
 
 def clips():

@@ -49,8 +49,9 @@ def check_no_empty(words: Sequence[str]) -> None:
     """An InputError for an empty value, as that of an unset variable of the shell."""
     for before, word in pairwise(("", *words)):
         if not word.strip() or re.fullmatch(r"--[\w-]+=\s*", word):
-            option = word.partition("=")[0] if word.startswith("--") else before if before.startswith("-") else ""
-            raise InputError(f"{option or 'an argument'}: the value is empty; write one, or leave it out")
+            argument = f"the argument after {before!r}" if before else "the first argument"
+            name = word.partition("=")[0] if word.startswith("--") else before if before.startswith("-") else argument
+            raise InputError(f"{name}: the value is empty; write one, or leave it out")
 
 
 def exists(option: str = "", names: Sequence[str] = ()) -> Callable[[object, Path | str | None], None]:

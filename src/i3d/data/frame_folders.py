@@ -112,7 +112,7 @@ def infer_naming(folder: Path, *, modality: Modality) -> FrameNaming:
 def _rgb_template(folder: Path, names: Sequence[str]) -> tuple[str, NameKind]:
     """The template of the RGB frames, and their names."""
     place = Path(str(folder))  # of packed folders too
-    chosen, _ = choose_rgb(place, names)
+    chosen, _ = choose_rgb(place, names, of_dataset=True)
     kinds = kinds_of(chosen)
     if len(kinds) != 1 or len(kinds[0].numbers) < len(chosen):
         what = f"its images are not numbered ({abridged(chosen, 3)})" if chosen else "it contains no numbered image"
@@ -126,7 +126,7 @@ def _flow_template(folder: Path, names: Sequence[str]) -> tuple[str, NameKind]:
     kinds, place = kinds_of(names), Path(str(folder))
     candidates = _flow_templates(folder, kinds)
     if len(candidates) > 1:
-        raise unclear_frames(place, [kind for _, kind in candidates])
+        raise unclear_frames(place, [kind for _, kind in candidates], of_dataset=True)
     if not candidates:
         there_are = ", ".join(map(str, kinds)) or "no numbered images"
         todo = f"pass --template, such as {_EXAMPLES['flow']}"
@@ -298,4 +298,5 @@ def _read_packed_flow(file: Path, limits: Limits) -> FrameHWC:
     is_still = np.abs(rgb_HWC[..., :2].astype(np.int16) - 128).max() <= 1  # no motion: both channels are equal
     if is_still or (rgb_HWC[..., 0] != rgb_HWC[..., 1]).any():
         return np.ascontiguousarray(rgb_HWC[..., :2])
-    raise VideoError(str(file), "it is grey; packed flow has x in red, y in green", "pass --template with {axis}")
+    what = "it is grey; packed flow has x in red, y in green"
+    raise VideoError(str(file), what, "if x and y are two images, name them flow_{axis}_{:05d}.jpg")

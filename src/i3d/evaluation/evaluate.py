@@ -10,7 +10,6 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -102,7 +101,7 @@ def evaluate_protocols(
     if world.rank == 0 and annotations.classes not in (weights.card.labels, ()) and is_numbered(annotations.classes):
         what = f"its class numbers have no names; they are those of {printable(model_name)}"
         log.info("%s: %s, 0 is %s", printable(annotations.source), what, quoted(weights.card.labels[0]))
-    with closing(ScoreCache(resume, evaluator.settings(resume), annotations, world=world)) as cache:
+    with ScoreCache(resume, evaluator.settings(resume), annotations, world=world) as cache:
         scores = cache.load()
         if scores and resume is not None and world.rank == 0:
             log.info(f"{len(scores)} of {len(annotations)} clips were done before ({printable(resume.out.name)})")

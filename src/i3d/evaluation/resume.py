@@ -3,7 +3,7 @@
 import base64
 import json
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -34,9 +34,12 @@ class ScoreCache:
                 all_gather=world.all_gather,
             )
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if self._log is not None:
-            self._log.close()
+            self._log.__exit__(kind, error, trace)
 
     def load(self) -> dict[int, ProtocolScores]:
         """The logged scores of unchanged clips by their indices. All ranks get those that the first rank has."""

@@ -120,22 +120,24 @@ def is_half_of_flow(folder: Path) -> bool:
     return {path.name for path in root.iterdir() if path.is_dir()} == {"u", "v"}  # else they may be classes
 
 
-def choose_rgb(folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
+def choose_rgb(folder: Path, names: Sequence[str], *, of_dataset: bool = False) -> tuple[list[str], list[str]]:
     """(the RGB frames among the image files of a folder, in order; notes on ignored images and missing numbers).
 
     Optical flow alone, several sequences side by side, and numbers that are written in several ways are a VideoError.
-    Without a sequence all images are frames.
+    Without a sequence all images are frames. `of_dataset`: the next step may be an option of commands that read
+    datasets.
     """
     kinds = kinds_of(names)
     rgb = rgb_kinds(kinds)
     flow = [name for kind in kinds if kind not in rgb for name in kind.names]
     if names and (len(flow) == len(names) or is_half_of_flow(folder)):
         what = f"its images are optical flow ({abridged([str(kind) for kind in kinds], 3)}), not RGB frames"
-        todo = "give the folder of the RGB frames, a network of two channels, or --modality flow"
+        dataset = "a network of two channels reads flow, and `i3d data` with --modality flow"
+        todo = f"give the folder of the RGB frames; {dataset if of_dataset else 'only datasets may be of stored flow'}"
         raise VideoError(str(folder), what, todo)
     sequences = _sequences(rgb)
     if len(sequences) > 1:
-        raise unclear_frames(folder, [sequence[0] for sequence in sequences])
+        raise unclear_frames(folder, [sequence[0] for sequence in sequences], of_dataset=of_dataset)
     chosen = sorted(set(names).difference(flow), key=natural_key)
     if sequences:
         in_sequence = sorted((name for kind in sequences[0] for name in kind.names), key=natural_key)
@@ -152,12 +154,13 @@ def choose_rgb(folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]
     return chosen, [*notes, *missing_numbers(chosen)]
 
 
-def unclear_frames(folder: Path, kinds: Sequence[NameKind]) -> VideoError:
-    """The error of a folder with several sequences."""
+def unclear_frames(folder: Path, kinds: Sequence[NameKind], *, of_dataset: bool) -> VideoError:
+    """The error of a folder with several sequences; `of_dataset`: a template selects one too."""
     what = f"which images are its frames is unclear ({abridged([str(kind) for kind in kinds], 4)})"
     first = kinds[0]
     pattern = f"{folder}/{first.prefix}%{first.number_format}{first.ending}"
-    return VideoError(str(folder), what, f"name one kind, such as {pattern} or --template '{first.template}'")
+    option = f" or --template '{first.template}'" if of_dataset else ""
+    return VideoError(str(folder), what, f"name one kind, such as {pattern}{option}")
 
 
 def _sequences(kinds: Sequence[NameKind]) -> list[list[NameKind]]:

@@ -1,6 +1,7 @@
 """`i3d test`: one network, or one of RGB and one of flow, scores every clip; metrics, files and report follow."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -50,7 +51,6 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
     is_multiple = networks[0].weights.card.recipe.multi_label
     check_bad_as_wrong(options, multi_label=is_multiple)
     clips = _read_clips(options, multi_label=is_multiple)
-    resumes = "the same command resumes the test" if out is not None else "with --out it could be resumed"
     tested = []
     for network in networks:
         place = out if out is None or len(networks) == 1 else _beside(out, network.stream)
@@ -58,7 +58,8 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
         if network.stream == "flow" and options.streams.flow_method is not None:
             settings.append(f"preprocessing.flow={options.streams.flow_method}")
         selected = select_protocols(network.weights, protocols=protocols, average=average, settings=settings)
-        with if_interrupted(resumes), output.ProgressBar("test") as bar:
+        interrupted = if_interrupted("with --out it could be resumed") if out is None else nullcontext()
+        with interrupted, output.ProgressBar("test") as bar:
             evaluations = evaluate_protocols(
                 network.weights,
                 clips,
