@@ -8,6 +8,8 @@ from i3d.data.check.dataset import check_annotations
 from i3d.data.formats.inputs import expand_inputs
 from i3d.data.formats.read import read_annotations
 from i3d.errors import InputError
+from support.commands import run
+from support.evaluation_runs import save_model
 from support.rendering import render
 
 KINDS = ("csv", "tsv", "jsonl")
@@ -194,7 +196,51 @@ def test_a_group_of_number_0_is_a_group(tmp_path, value, group):
     assert read_annotations(tmp_path / "t.jsonl")[0].group == group
 
 
-PAIRS = ["from,to", "t0,t1", "tmin,tmax", "first,last", "offset,duration", "start_hms,end_hms"]
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "column",
+    [
+        "fold",
+        "Fold",
+        "kfold",
+        "cv_fold",
+        "fold_id",
+        "usage",
+        "Phase",
+        "is_test",
+        "is_train",
+        "isval",
+        "test",
+        "in_test",
+    ],
+)
+def test_columns_that_may_be_a_split_are_refused_without_a_split(tmp_path, kind, column):
+    source = table(tmp_path, ("path", "label", column), [("a.mp4", "run", 1)], kind=kind)
+    with pytest.raises(
+        InputError, match=rf"t\.{kind}:1: '{column.lower()}': may be a split, .* rename it, or remove it"
+    ):
+        read_annotations(source)
+    source = table(tmp_path, ("path", "label", column, "split"), [("a.mp4", "run", 1, "val")], kind=kind)
+    annotations = read_annotations(source)
+    assert annotations[0].split == "val"
+    assert f"these columns are not read: {column.lower()}" in annotations.warnings
+
+
+@pytest.mark.parametrize("words", ["predict", "features --out out", "flow --out out"])
+@pytest.mark.parametrize("columns", [("start", "end"), ("min", "max"), ("start_ms", "end_ms")])
+def test_whole_videos_are_reported_once_where_times_are_not_read_with_quiet_too(tmp_path, monkeypatch, words, columns):
+    monkeypatch.chdir(tmp_path)
+    render(tmp_path / "a.mp4", num_frames=9)
+    table(tmp_path, ("path", *columns), [("a.mp4", 0, 1)])
+    options = "--flow-method dis" if "flow" in words else "--model m.safetensors"
+    save_model(tmp_path / "m.safetensors")
+    for quiet in ([], ["-q"]):
+        result = run(*quiet, *words.split(), "t.csv", *options.split(), "--force")
+        warning = f"warning: t.csv: these columns are not read: {', '.join(columns)}; whole videos are\n"
+        assert result.stderr.count(warning) == 1, result.output
+
+
+PAIRS = ["from,to", "min,max", "t0,t1", "tmin,tmax", "first,last", "offset,duration", "start_hms,end_hms"]
 
 
 @pytest.mark.parametrize("pair", PAIRS)

@@ -75,7 +75,7 @@ _debug = False
 @app.meta.default
 def launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    quiet: Annotated[bool, Parameter(alias="-q", help="Print only results and errors.")] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", help="Print only results, warnings and errors.")] = False,
     verbose: Annotated[bool, Parameter(alias="-v", help="Print debug messages too.")] = False,
     debug: Annotated[bool, Parameter(help="Print the traceback of an error.")] = False,
     checkpoints: Annotated[

@@ -30,12 +30,12 @@ class _Handler(logging.Handler):
 
 @contextmanager
 def log_to_stderr(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
-    """Print the records of the logger `i3d`: only errors if `quiet`, debug messages too if `verbose`.
+    """Print the records of the logger `i3d`: only warnings and errors if `quiet`, debug messages too if `verbose`.
 
     Of several processes the first prints all, the others only warnings and errors.
     """
     before = log.level, log.propagate, list(log.handlers)
-    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     log.setLevel(level if is_first_rank() else max(level, logging.WARNING))
     log.propagate = False
     log.handlers[:] = [_Handler()]

@@ -130,19 +130,20 @@ def extract_features(
     for source in sources:
         check_not_empty(source=source)
     targets = feature_files(sources, output_folder("out", out), file_format)  # errors come before the first video
-    limits = limits or Limits()
-    return _extract_each(targets, extractor, file_format, force=force, limits=limits, on_progress=on_progress)
+    return extract_each(targets, extractor, file_format, force=force, limits=limits, on_progress=on_progress)
 
 
-def _extract_each(
+def extract_each(
     targets: Sequence[FeatureFile],
     extractor: FeatureExtractor,
     file_format: FileFormat,
     *,
     force: bool,
-    limits: Limits,
-    on_progress: ProgressCallback,
+    limits: Limits | None = None,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> Iterator[ExtractResult]:
+    """`extract_features` to the files that `feature_files` gave."""
+    limits = limits or Limits()
     rank, world_size = launched_as()
     extractor = replace(extractor, made_with={**extractor.made_with, "file_format": file_format})
     for target in targets[rank::world_size]:

@@ -15,19 +15,20 @@ from i3d.cli.run.setup import compute_config
 from i3d.cli.streams import Streams
 from i3d.errors import InputError, printable
 from i3d.features import compare as comparisons
-from i3d.features.extract import extract_features, feature_files, load_extractor
+from i3d.features.extract import extract_each, feature_files, load_extractor
 from i3d.features.extractor import FeatureExtractor
 from i3d.features.sidecar import read_sidecar
 from i3d.recipes.features import POOLED, FeatureSettings, describe_other_network, feature_preset
 from i3d.recipes.settings import first_error
 from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import init_world
+from i3d.utils.outputs import output_folder
 
 
 def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptions) -> int:
     """Extract the features of videos; the exit code."""
     settings, out = _settings(options), options.out
-    num_videos = len(feature_files(videos, out, options.array_format))  # an InputError before networks are loaded
+    targets = feature_files(videos, output_folder("out", out), options.array_format)  # errors come before networks
     extractor = load_extractor(
         networks.rgb,
         settings,
@@ -40,10 +41,8 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
     if options.preset and settings.layer == POOLED:
         _warn_of_other_network(options.preset, extractor)
     num_good = num_reused = num_bad = 0
-    with output.ProgressBar("extract features", num_videos) as bar:
-        results = extract_features(
-            videos, out, extractor, file_format=options.array_format, force=options.force, on_progress=bar
-        )
+    with output.ProgressBar("extract features", len(targets)) as bar:
+        results = extract_each(targets, extractor, options.array_format, force=options.force, on_progress=bar)
         for row in results:
             bar.advance()
             num_reused += row.reused

@@ -5,7 +5,8 @@
     label, class, action        names, or numbers          group, num_frames
 
 A part of a video has both ends. Columns of other times, and of frame numbers, are an InputError unless both ends are
-read; any other column is named in a warning.
+read; columns that may be a split, such as `fold` and `is_test`, unless a split is read. Any other column is named in a
+warning.
 """
 
 import re
@@ -26,6 +27,10 @@ _LABELS: Final[dict[LabelKind, re.Pattern[str]]] = {  # the first that a table h
     "numbers": re.compile(rf"{_LABEL}_?(?:id|index|idx|number|num|no|nr)"),
 }
 _SPLIT: Final = re.compile(r"(?:data_?)?(?:split|subset|partition|set)")
+_OTHER_SPLITS: Final = re.compile(
+    r"(?:cv_?|k_?)?folds?(?:_?(?:id|idx|index|no|number|\d+))?|usage|phase"
+    r"|(?:(?:is|in|for)_?)?(?:train(?:ing)?|test(?:ing)?|val(?:id|idation)?|eval(?:uation)?|held_?out|holdout)(?:_set)?"
+)
 _SECONDS: Final = r"(?:s|secs?|seconds?|t|times?|ts|timestamps?)"
 _UNITS: Final = r"(?:frames?|f|idx|index|id|no|number|[mun]s|m?secs?|(?:milli|micro)(?:s|seconds?)|min(?:ute)?s?|pts)"
 _OF: Final = r"(?:(?:clip|video|segment|seg|shot|temporal|action|event|label)_?)?"
@@ -39,6 +44,7 @@ _OTHER_TIMES: Final = re.compile(
 _PAIRS: Final = (  # of times, in whatever unit, where both are there
     ("from", "to"), ("t0", "t1"), ("tmin", "tmax"), ("t_min", "t_max"), ("first", "last"), ("offset", "duration"),
     ("start_offset", "end_offset"), ("start_hms", "end_hms"), ("onset", "duration"), ("start", "duration"),
+    ("min", "max"),
 )  # fmt: skip
 SILENT: Final = frozenset({"", "is_cc"})  # the index of pandas, and the licence in Kinetics
 
@@ -56,10 +62,14 @@ class Columns:
     group: str = ""
     num_frames: str = ""
     times: tuple[str, ...] = ()  # other columns of times and frame numbers
+    splits: tuple[str, ...] = ()  # other columns that may be a split
     unread: tuple[str, ...] = ()
 
     def check(self, path: Path) -> None:
-        """An InputError if parts of videos are given in a way that is not read."""
+        """An InputError if parts of videos, or splits, are given in a way that is not read."""
+        if self.splits and not self.split:
+            why = "may be a split, which is read from the column split, as train, val or test; rename it, or remove it"
+            raise line_error(path, 1, ", ".join(self.splits), why)
         if self.start and self.end:
             return
         if self.start or self.end:
@@ -77,7 +87,7 @@ class Columns:
 
     def warnings(self) -> list[str]:
         """A warning that names the columns that are not read."""
-        names = [*map(printable, (*self.unread, *self.times))]
+        names = [*map(printable, (*self.unread, *self.times, *self.splits))]
         return [f"these columns are not read: {abridged(names, 8)}"] if names else []
 
 
@@ -97,8 +107,9 @@ def find_columns(path: Path, names: Iterable[str]) -> Columns:
     others = [name for name in plain if name not in chosen.values() and name not in SILENT]
     paired = {name for pair in _PAIRS if set(pair) <= set(plain.values()) for name in pair}
     times = tuple(name for name in others if _OTHER_TIMES.fullmatch(plain[name]) or plain[name] in paired)
-    unread = tuple(name for name in others if name not in times)
-    return Columns(**chosen, label_kind=kind, times=times, unread=unread)
+    splits = tuple(name for name in others if _OTHER_SPLITS.fullmatch(plain[name]))
+    unread = tuple(name for name in others if name not in (*times, *splits))
+    return Columns(**chosen, label_kind=kind, times=times, splits=splits, unread=unread)
 
 
 def no_path_column(path: Path, names: Iterable[str]) -> InputError:
