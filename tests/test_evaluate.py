@@ -276,7 +276,7 @@ def test_the_table_and_its_metrics(clips, models, tmp_path):
     assert "of 6 clips\n" in out
     called = [int(scores.argmax()) for scores in evaluation.scores_NK]
     recalls = [np.mean([right[k], right[k + 3]]) for k in range(3)]
-    assert f"mean class {np.mean(recalls):.4f}" in out
+    assert f"mean recall {np.mean(recalls):.4f}" in out
     rows = {words[0]: words[1:] for line in out.splitlines() if (words := line.split()) and words[0] in "abc"}
     for k, name in enumerate("abc"):
         num_right = right[k] + right[k + 3]
@@ -376,7 +376,7 @@ def test_bad_clips_are_counted_and_named(some_bad, models, protocol):
     wrong = compute_metrics(replace(evaluation, bad_as_wrong=True))
     assert wrong.by_class.num_clips_K.tolist() == [2, 2, 2]
     assert wrong.largest_class == pytest.approx(2 / 6)  # of the same clips as the accuracy
-    assert wrong.mean_class == pytest.approx(np.mean(wrong.by_class.recall_K))  # all classes are there
+    assert wrong.mean_recall == pytest.approx(np.mean(wrong.by_class.recall_K))  # all classes are there
     assert wrong.by_class.recall_K[1] == pytest.approx(compute_metrics(evaluation).by_class.recall_K[1] / 2)
     assert "of 6 clips (1 unreadable, counted as wrong)" in out
 

@@ -125,7 +125,7 @@ def test_classes_that_differ_by_a_fact_of_their_files_only(tmp_path, name):
     change, words = LEAKS[name]
     checked = CheckedList(tmp_path, alternate(24, change=change))
     assert checked.kinds == ["leak"]
-    assert checked.message("leak").startswith(f"{words} alone predicts the class with a mean class accuracy of 100%")
+    assert checked.message("leak").startswith(f"{words} alone predicts the class with a mean recall of 100%")
 
 
 @pytest.mark.parametrize("seed", range(8))

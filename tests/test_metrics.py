@@ -9,6 +9,7 @@ import torchmetrics.functional.classification as tm
 from hypothesis import given
 from hypothesis import strategies as st
 
+from i3d.cli.output import print_evaluation
 from i3d.evaluation.metrics import (
     calibration_error,
     class_metrics,
@@ -17,6 +18,7 @@ from i3d.evaluation.metrics import (
     mean_class_accuracy,
     top_k_accuracy,
 )
+from i3d.evaluation.result import compute_metrics, named_metrics
 from support.evaluations import make_evaluation
 from support.examples import examples
 
@@ -109,8 +111,24 @@ def test_mean_average_precision_against_torchmetrics(seed, with_ties):
 
 def test_mean_class_accuracy_as_mmaction2_counts():
     scores, labels = [[0.9, 0.1, 0.0], [0.1, 0.9, 0.0], [0.0, 0.1, 0.9]], [0, 1, 1]
-    assert mean_class_accuracy(scores, labels) == 0.75
-    assert mean_class_accuracy(scores, labels, with_predicted=True) == 0.5  # class 2 has no clip, and is predicted once
+    assert class_metrics(scores, labels).mean_recall == 0.75
+    assert mean_class_accuracy(scores, labels) == 0.5  # class 2 has no clip, and is predicted once
+
+
+def test_both_means_are_printed_where_they_differ(capsys):
+    scores, more = (
+        [[0.9, 0.1, 0.0], [0.1, 0.9, 0.0], [0.0, 0.1, 0.9]],
+        "(mean_class_accuracy of MMAction2 0.5000, where",
+    )
+    evaluation = make_evaluation(scores, [0, 1, 1])
+    metrics = compute_metrics(evaluation)
+    names = ("mean_class_accuracy", "mean_recall")
+    assert named_metrics(evaluation, metrics, names) == {"mean_class_accuracy": 0.5, "mean_recall": 0.75}
+    print_evaluation(evaluation, metrics)
+    assert f"mean recall 0.7500 {more}" in capsys.readouterr().out
+    evaluation = make_evaluation(scores, [0, 1, 2])
+    print_evaluation(evaluation, compute_metrics(evaluation))
+    assert "mean recall 1.0000\n" in capsys.readouterr().out
 
 
 @given(scored())
@@ -119,7 +137,7 @@ def test_mean_class_accuracy_against_a_loop_over_mmaction2s_classes(drawn):
     predicted_N = np.argmax(scores_NK, axis=1)
     classes = sorted({*predicted_N.tolist(), *labels_N.tolist()})
     recalls = [(predicted_N[labels_N == k] == k).mean() if (labels_N == k).any() else 0.0 for k in classes]
-    assert mean_class_accuracy(scores_NK, labels_N, with_predicted=True) == pytest.approx(np.mean(recalls))
+    assert mean_class_accuracy(scores_NK, labels_N) == pytest.approx(np.mean(recalls))
 
 
 def test_one_class_absent_classes_and_ties_by_hand():

@@ -104,7 +104,7 @@ def test_every_number_is_that_of_the_evaluation(tmp_path):
     assert f"95 % confidence interval {format_interval(metrics.top1_interval, factor=100, digits=1)} %" in page.text
     assert f"predicting the largest class for every clip gives {percent(metrics.largest_class)}" in page.text
     assert f"Top-5 accuracy {percent(metrics.top5)}" in page.text
-    assert f"Mean class accuracy {percent(metrics.mean_class)}" in page.text
+    assert f"Mean recall {percent(metrics.mean_recall)}" in page.text
     assert f"Calibration error {percent(metrics.calibration)}" in page.text
     for words in (evaluation.protocol, evaluation.recipe, evaluation.model, evaluation.data, "My test", "Second."):
         assert words in page.text

@@ -37,16 +37,12 @@ def top_k_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, k: int 
 
 
 @checks_types
-def mean_class_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, with_predicted: bool = False) -> float:
-    """The mean recall over classes; classes without clips do not count.
+def mean_class_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> float:
+    """The mean recall of the classes that have clips or are predicted, as in MMAction2.
 
-    `with_predicted`: a class without clips that is predicted for some clip counts as 0, as in MMAction2.
+    A class without clips that is predicted for some clip counts as 0; `ClassMetrics.mean_recall` leaves it out.
     """
-    by_class = class_metrics(scores_NK, labels_N)
-    counted_K = by_class.num_clips_K > 0
-    if with_predicted:
-        counted_K |= ~np.isnan(by_class.precision_K)
-    return float(np.nan_to_num(by_class.recall_K)[counted_K].mean())
+    return class_metrics(scores_NK, labels_N).mean_class_accuracy
 
 
 def mean_average_precision(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> float:
@@ -98,6 +94,17 @@ class ClassMetrics:
     recall_K: Scores
     f1_K: Scores
     num_clips_K: Labels
+
+    @property
+    def mean_recall(self) -> float:
+        """Over the classes that have clips."""
+        return float(self.recall_K[self.num_clips_K > 0].mean())
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """As MMAction2 counts: a class without clips that is predicted for some clip counts as 0."""
+        counted_K = (self.num_clips_K > 0) | ~np.isnan(self.precision_K)
+        return float(np.nan_to_num(self.recall_K)[counted_K].mean())
 
 
 def class_metrics(

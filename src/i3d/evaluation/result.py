@@ -20,7 +20,9 @@ from i3d.utils.arguments import checks_types
 
 TOP_K: Final = "top_k_accuracy"
 TABLES: Final = ("per_class", "confusion")  # metrics that are not one number
-METRICS: Final = (TOP_K, "mean_class_accuracy", "calibration_error", "mean_average_precision", *TABLES)
+METRICS: Final = (
+    TOP_K, "mean_class_accuracy", "mean_recall", "calibration_error", "mean_average_precision", *TABLES,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,8 @@ class Metrics:
     top1: float | None = None
     top1_interval: Interval | None = None  # 95 %, by Wilson
     top5: float | None = None  # None with fewer than 6 classes
-    mean_class: float | None = None
+    mean_recall: float | None = None  # over the classes that have clips
+    mean_class_accuracy: float | None = None  # MMAction2's: the same, if every predicted class has clips
     largest_class: float | None = None  # the accuracy of predicting the largest class for every clip
     calibration: float | None = None  # expected calibration error
     mean_average_precision: float | None = None  # of multi-label classes
@@ -206,7 +209,8 @@ def compute_metrics(evaluation: Evaluation) -> Metrics:
         top1=float(counted_N.mean()),
         top1_interval=proportion_interval(int(counted_N.sum()), len(counted_N)),
         top5=measures.top_k_accuracy(scores_NK, labels_N, k=5) * fraction if len(evaluation.classes) > 5 else None,
-        mean_class=float(by_class.recall_K[by_class.num_clips_K > 0].mean()),
+        mean_recall=by_class.mean_recall,
+        mean_class_accuracy=by_class.mean_class_accuracy,
         largest_class=float(by_class.num_clips_K.max() / len(counted_N)),
         calibration=measures.calibration_error(evaluation.probabilities_NK, labels_N),
         by_class=by_class,
@@ -232,7 +236,8 @@ def named_metrics(
     """The metrics by name; `top_k_accuracy` is one number for each k (top1, top5). `TABLES` are not numbers."""
     check_metrics(names, top_k, multi_label=evaluation.multi_label)
     numbers = {
-        "mean_class_accuracy": metrics.mean_class,
+        "mean_class_accuracy": metrics.mean_class_accuracy,
+        "mean_recall": metrics.mean_recall,
         "calibration_error": metrics.calibration,
         "mean_average_precision": metrics.mean_average_precision,
     }

@@ -114,7 +114,7 @@ def _classes(annotations: Annotations, readable_N: npt.NDArray[np.bool_]) -> lis
     most, least = int(counts_K.argmax()), int(present[counts_K[present].argmin()])
     if counts_K[most] >= IMBALANCE * counts_K[least]:
         words = f"{names[most]!r} has {counts_K[most]} training clips, {names[least]!r} has {counts_K[least]}"
-        issues.append(DataIssue("imbalance", f"{words}: compare mean class accuracy beside top-1 (--balance)"))
+        issues.append(DataIssue("imbalance", f"{words}: compare mean recall beside top-1 (--balance)"))
     return issues
 
 
@@ -194,7 +194,7 @@ def _leaks(annotations: Annotations, report: DatasetReport, readable_N: npt.NDAr
         surprise = len(indices) * (accuracy - chance) ** 2 / (chance * (1 - chance))
         if accuracy >= 0.5 + chance / 2 and surprise > DEVIATIONS**2:
             message = (
-                f"{words} alone predicts the class with a mean class accuracy of {accuracy:.0%} (chance is "
+                f"{words} alone predicts the class with a mean recall of {accuracy:.0%} (chance is "
                 f"{chance:.0%}): the network may learn that instead of the action; make the classes alike in it"
             )
             issues.append(DataIssue("leak", message))
@@ -204,7 +204,7 @@ def _leaks(annotations: Annotations, report: DatasetReport, readable_N: npt.NDAr
 def class_predictability(
     values_N: npt.NDArray[np.float64], labels_N: npt.NDArray[np.int64], groups_N: npt.NDArray[np.int64]
 ) -> float:
-    """How well one number predicts the class: the mean class accuracy of a nearest-neighbour classifier.
+    """How well one number predicts the class: the mean recall of a nearest-neighbour classifier.
 
     The neighbours of a clip are the five clips of other groups with the nearest values, and all that are equally near.
     Each votes with the inverse of its class size. A clip whose value is unknown (NaN) counts as wrong.

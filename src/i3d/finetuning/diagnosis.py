@@ -15,7 +15,7 @@ from i3d.finetuning.inspect_data import FEW_CLIPS
 OVERFITTING: Final = 0.15  # training accuracy above test accuracy
 UNDERFITTING: Final = 0.8  # training accuracy
 WEAK: Final = 0.5  # recall of a class
-UNEVEN: Final = 0.1  # top-1 above mean class accuracy
+UNEVEN: Final = 0.1  # top-1 above mean recall
 ONE_CLASS: Final = 0.9  # fraction of the predictions
 
 
@@ -117,12 +117,12 @@ def _layers(gain: LayerGain | None) -> Iterator[str]:
 
 
 def _weak_classes(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
-    assert metrics.mean_class is not None
+    assert metrics.mean_recall is not None
     assert metrics.by_class is not None
     assert metrics.confusion_KK is not None
-    if metrics.accuracy - metrics.mean_class >= UNEVEN:
+    if metrics.accuracy - metrics.mean_recall >= UNEVEN:
         yield (
-            f"Rare classes are recognised worse: mean class accuracy is {metrics.mean_class:.0%}, top-1 "
+            f"Rare classes are recognised worse: mean recall is {metrics.mean_recall:.0%}, top-1 "
             f"{metrics.accuracy:.0%}. Try --balance loss or sampler, or add clips of them."
         )
     descriptions = []

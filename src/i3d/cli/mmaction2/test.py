@@ -13,7 +13,6 @@ from i3d.data.resume import Resume, finish_log
 from i3d.errors import InputError, printable
 from i3d.evaluation.evaluate import evaluate_protocols
 from i3d.evaluation.exports import SUFFIXES, check_out, write_results
-from i3d.evaluation.metrics import mean_class_accuracy
 from i3d.evaluation.result import TABLES, Evaluation, Metrics, check_metrics, compute_metrics, named_metrics
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
 from i3d.recipes.mmaction2.options import parse_value
@@ -129,9 +128,6 @@ def _print_metrics(
     if not metrics:
         return
     numbers = named_metrics(evaluation, values, metrics, top_k=top_k)
-    if "mean_class_accuracy" in numbers:  # as MMAction2 counts
-        value = mean_class_accuracy(evaluation.scores_NK, evaluation.class_N, with_predicted=True)
-        numbers["mean_class_accuracy"] = value
     if "per_class" in metrics:
         output.print_classes(evaluation, values, every=True)
     if "confusion" in metrics:

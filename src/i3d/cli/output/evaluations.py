@@ -120,7 +120,7 @@ def _print_accuracy(evaluation: Evaluation, metrics: Metrics) -> None:
     print(f"top-1 {f.top1:.4f} {_interval_and_clips(f)}")
     if f.top5 is not None:
         print(f"top-5 {f.top5:.4f}")
-    print(f"mean class {f.mean_class:.4f}")
+    print(f"mean recall {f.mean_recall:.4f}{_as_mmaction2(f)}")
     print(f"calibration error {f.calibration:.4f}")
     assert f.by_class is not None
     largest = printable(evaluation.classes[int(f.by_class.num_clips_K.argmax())])
@@ -129,6 +129,14 @@ def _print_accuracy(evaluation: Evaluation, metrics: Metrics) -> None:
         print(f'the model is no better than always naming "{largest}"')
     elif f.top1_interval[0] <= f.largest_class:
         print(f'these clips do not show that the model is better than always naming "{largest}"')
+
+
+def _as_mmaction2(metrics: Metrics) -> str:
+    """MMAction2's number, where it is another."""
+    if metrics.mean_class_accuracy == metrics.mean_recall:
+        return ""
+    why = "where classes without clips that are predicted count as 0"
+    return f" (mean_class_accuracy of MMAction2 {metrics.mean_class_accuracy:.4f}, {why})"
 
 
 def _interval_and_clips(metrics: Metrics) -> str:
@@ -147,7 +155,7 @@ def _accuracy(metrics: Metrics) -> dict[str, str]:
     if m.top1 is None:
         values = {"mean average precision": m.mean_average_precision, "95 % interval": m.interval}
     else:
-        values = {"top-1": m.top1, "95 % interval": m.interval, "top-5": m.top5, "mean class": m.mean_class}
+        values = {"top-1": m.top1, "95 % interval": m.interval, "top-5": m.top5, "mean recall": m.mean_recall}
     return {column: _number(value) for column, value in values.items()}
 
 
