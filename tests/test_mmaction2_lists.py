@@ -215,6 +215,8 @@ WRONG = [
     ("activity_net.v1-3.json", {"version": "1", "database": {"a": {"annotations": []}}}, {}, ": annotations of Act"),
     ("train.json", {"a": {"annotations": {"label": "x", "segment": [1, 2]}, "duration": 1}}, {},
      r": annotations of Kinetics in JSON; give the \.csv"),
+    ("charades.json", {"v0": {"subset": "training", "duration": 3.0, "actions": [[12, 0.0, 1.2]]}}, {},
+     ": annotations of Charades, segments of actions"),
     ("gym99.json", {"a": {"E_1": {"event": 1}}}, {}, ": not a list of clips; give MMAction2's"),
     ("ava_dense_proposals_train.FAIR.recall_93.9.pkl", "x", {}, ": a pickle, which can run any code"),
 ]  # fmt: skip
