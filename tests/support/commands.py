@@ -1,6 +1,7 @@
 """Commands as a shell runs them: in this process, where PyTorch is loaded once, or in a process of their own."""
 
 import contextlib
+import importlib
 import io
 import os
 import runpy
@@ -9,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from unittest import mock
 
-from i3d.cli.main import main
+from i3d.cli.main import main, run_cli
 from support.paths import ROOT
 
 I3D = [sys.executable, "-m", "i3d"]
@@ -27,10 +28,12 @@ class Result:
 
 
 def run_here(words, *, env=None, stdin=b""):
-    """`i3d ...` or `python tools/....py ...` in this process: its exit code and what it prints."""
+    """`i3d ...`, `python tools/....py ...` or `python -m MODULE ...` in this process: exit code and what it prints."""
     words, path = [str(word) for word in words], sys.path
     if words[0] == "i3d":
         argv, start = words, main
+    elif words[1] == "-m":
+        argv, start = words[2:], lambda: run_cli(importlib.import_module(words[2]).main)
     else:
         script = ROOT / words[1]
         argv, start = words[1:], lambda: runpy.run_path(str(script), run_name="__main__")

@@ -28,6 +28,7 @@ from i3d.evaluation.result import BadClip, ClipRange, Evaluation, ViewLogits
 from i3d.evaluation.resume import ScoreCache, decode_scores, encode_scores
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, ProtocolScores, Scorer
 from i3d.models.flops import mean_gflops
+from i3d.recipes.names import MINDSPORE
 from i3d.recipes.protocols import protocol_name, with_average, with_protocol, with_test_settings
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import WindowProtocol
@@ -119,11 +120,13 @@ def select_protocols(
     `average`: "prob" or "score", by default the recipe's; `settings`: `key=value` of the protocol or preprocessing.
     """
     recipe, settings = weights.card.recipe, list(settings)
-    if protocols and isinstance(recipe.protocol, WindowProtocol):  # it has no settings of clips
-        recipes = [with_test_settings(with_protocol(recipe, name), settings) for name in protocols]
-    else:
-        changed = with_test_settings(recipe, settings)
-        recipes = [with_protocol(changed, name) for name in protocols] or [changed]
+
+    def of_name(name: str) -> Recipe:
+        if name == MINDSPORE or isinstance(recipe.protocol, WindowProtocol):  # settings are of clips other than its own
+            return with_test_settings(with_protocol(recipe, name), settings)
+        return with_protocol(with_test_settings(recipe, settings), name)
+
+    recipes = [of_name(name) for name in protocols] or [with_test_settings(recipe, settings)]
     averaged = [with_average(recipe, average) for recipe in recipes]
     return tuple({name: EvaluationProtocol(name, r) for r in averaged if (name := protocol_name(r.protocol))}.values())
 

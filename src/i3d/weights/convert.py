@@ -14,7 +14,7 @@ from i3d.utils.outputs import new_file
 from i3d.weights.checkpoint import save_checkpoint
 from i3d.weights.foreign.mindspore import mindspore_bytes
 from i3d.weights.foreign.names import mindspore_key
-from i3d.weights.load import LoadReport, Weights, load_weights
+from i3d.weights.load import LoadReport, Weights, load_weights, state_shapes
 
 MINDSPORE: Final = ".ckpt"
 SUFFIXES: Final = (".safetensors", MINDSPORE)
@@ -90,7 +90,8 @@ def as_mindspore(weights: Weights, *, source: str) -> bytes:
             f"is {network.description}; a .ckpt of MindSpore holds Inception-I3D with bn_eps of at least {PORT_BN_EPS}"
         )
         raise InputError(f"{source}: {what}; write a .safetensors")
-    arrays = {port: tensor.float().numpy() for key, tensor in weights.state.items() if (port := mindspore_key(key))}
+    keys = state_shapes(network)  # in the order of the network: safetensors has none
+    arrays = {port: weights.state[key].float().numpy() for key in keys if (port := mindspore_key(key))}
     shift = network.bn_eps - PORT_BN_EPS
     return mindspore_bytes(
         {name: array + shift if shift and name.endswith("moving_variance") else array for name, array in arrays.items()}

@@ -90,10 +90,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _read(script: str, words: Sequence[str]) -> Request:
-    parser = PortParser(prog=f"bash scripts/{script}", allow_abbrev=False, add_help=False)
-    parser.add_argument("arguments", nargs="*", metavar=f"{USAGE[script]} | PROJECT_PATH DATA_PATH")
+    is_test = script == "run_standalone_eval.sh"
+    flags = "[--device DEVICE] [--force]" if is_test else "[--device DEVICE] [--ranks NUMBER]"
+    parser = PortParser(
+        prog=script, usage=f"bash scripts/{script} {USAGE[script]} | PROJECT_PATH DATA_PATH {flags}", allow_abbrev=False
+    )
+    parser.add_argument("arguments", nargs="*")
     parser.add_place()
-    if script == "run_standalone_eval.sh":
+    if is_test:
         parser.add_argument("--force", action="store_true")
     options = parser.parse(words)
     given: list[str] = options.arguments
@@ -107,7 +111,7 @@ def _read(script: str, words: Sequence[str]) -> Request:
         number_text, visible, *given = given
         if not number_text.isdecimal() or not 1 <= (number := int(number_text)) <= 1024:
             parser.error(f"DEVICE_NUM {number_text}: must be a whole number from 1")
-    elif script == "run_standalone_eval.sh":
+    elif is_test:
         device, *given = given
         if device not in DEVICES:
             parser.error(f"device {device}: must be one of {', '.join(DEVICES)}")
@@ -171,7 +175,7 @@ def _data_of(project: Path, config: PortConfig) -> Path:
 def _check_weights(name: str) -> None:
     """An InputError for initial weights that are not there."""
     if name != "none" and name not in PRETRAINED and not Path(name).is_file():
-        todo = f"download it from the link in the port's README, or give {' or '.join(PRETRAINED)} (in this package), or none"
+        todo = f"download it from the link in the port's README, or give {', '.join(PRETRAINED)} (shipped), or none"
         raise InputError(f"{name}: no such checkpoint; {todo}")
 
 
@@ -205,6 +209,7 @@ def _start_in_background(command: Sequence[str], words: Sequence[str]) -> int:
         file.write(f"$ i3d {shlex.join(words)}\n".encode())
         file.flush()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    process.returncode = 0  # nobody waits for it: it outlives this process
     log.info("training in the background, process %d: log in %s, checkpoints in train/ckpt", process.pid, log_file)
     return 0
 
