@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from i3d.recipes.mmaction2.parse import Table
+
+PLAIN_TAGS: Final = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
 
 
 class _Loader(yaml.SafeLoader):
@@ -70,6 +72,8 @@ def read_yaml_table(text: str, where: str) -> Table:
 
 
 def _table_of(loader: _Loader, node: Any, where: str) -> Any:
+    if node is not None and node.tag not in PLAIN_TAGS:
+        raise ValueError(f"{node.tag} is not plain data, in line {node.start_mark.line + 1}")
     if isinstance(node, yaml.SequenceNode):
         return [_table_of(loader, item, where) for item in node.value]
     if not isinstance(node, yaml.MappingNode):

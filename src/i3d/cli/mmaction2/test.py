@@ -26,14 +26,14 @@ METRICS: Final = ("top_k_accuracy", "mean_class_accuracy")  # the default of 1.x
 TOP_K: Final = "metric_options.top_k_accuracy.topk"
 
 
-def run_test(arguments: Sequence[str] | None = None) -> None:
-    """`tools/test.py`: MMAction2's flags, our test."""
+def run_test(arguments: Sequence[str] | None = None, *, device: str | None = None) -> Evaluation:
+    """`tools/test.py`: MMAction2's flags, our test. `device`: by default that of the flags."""
     options = _options(arguments)
     with checkpoints_in(options.checkpoints):
-        _run_test(options)
+        return _run_test(options, device)
 
 
-def _run_test(options: argparse.Namespace) -> None:
+def _run_test(options: argparse.Namespace, device: str | None) -> Evaluation:
     if options.out and options.dump:
         raise InputError("--out, --dump: are the same in 0.x and 1.x; choose one of them")
     out = Path(options.out or options.dump) if options.out or options.dump else None
@@ -43,7 +43,7 @@ def _run_test(options: argparse.Namespace) -> None:
         check_resumable(f"{option} {out}", out, force=options.force)
     saves_views = options.average_clips == "none"
     check_out(out, "mmaction2", save_views=saves_views, option=option)
-    device = choose_device(options, f"dist_test.sh {options.config} {options.checkpoint}")
+    device = device or choose_device(options, f"dist_test.sh {options.config} {options.checkpoint}")
     parsed = read_config_arguments(options.config, options.cfg_options, for_training=False)
     if parsed.version == 0 and out is None and not options.eval:
         raise InputError(
@@ -57,7 +57,7 @@ def _run_test(options: argparse.Namespace) -> None:
         )
     for note in parsed.config.notes:
         log.info(f"note: {note}")
-    num_bad = evaluate_by_config(
+    evaluation = evaluate_by_config(
         parsed,
         find_weights(options.checkpoint) if is_address(options.checkpoint) else Path(options.checkpoint),
         device=device,
@@ -67,8 +67,9 @@ def _run_test(options: argparse.Namespace) -> None:
         out=out,
         force=options.force,
     )
-    if num_bad and is_first_rank():  # of several processes, one that fails would end the others
+    if evaluation.bad and is_first_rank():  # of several processes, one that fails would end the others
         raise SystemExit(3)
+    return evaluation
 
 
 def evaluate_by_config(
@@ -81,8 +82,8 @@ def evaluate_by_config(
     average: str | None = None,
     out: Path | None = None,
     force: bool = False,
-) -> int:
-    """Test a checkpoint on the test list of a config, print the metrics; how many clips could not be read.
+) -> Evaluation:
+    """Test a checkpoint on the test list of a config, print the metrics.
 
     `metrics` None: those that the classes have.
     """
@@ -118,7 +119,7 @@ def evaluate_by_config(
             log.info(f"scores, {what} in the order of the list: {printable(str(out))}")
         default = ("mean_average_precision",) if evaluation.multi_label else METRICS
         _print_metrics(evaluation, values, default if metrics is None else metrics, top_k, version=parsed.version)
-    return len(evaluation.bad)
+    return evaluation
 
 
 def _print_metrics(

@@ -22,15 +22,15 @@ from i3d.weights.names import check_weights_name
 WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
-def train(arguments: Sequence[str] | None = None) -> None:
-    """`tools/train.py`: MMAction2's flags, our training."""
+def train(arguments: Sequence[str] | None = None, *, device: str | None = None) -> None:
+    """`tools/train.py`: MMAction2's flags, our training. `device`: by default that of the flags."""
     options = _options(arguments)
     with checkpoints_in(options.checkpoints):
-        _train(options)
+        _train(options, device)
 
 
-def _train(options: argparse.Namespace) -> None:
-    device = choose_device(options, f"dist_train.sh {options.config}")
+def _train(options: argparse.Namespace, device: str | None) -> None:
+    device = device or choose_device(options, f"dist_train.sh {options.config}")
     parsed = read_config_arguments(options.config, options.cfg_options, as_written=not options.auto_scale_lr)
     for note in parsed.config.notes:
         log.info(f"note: {note}")

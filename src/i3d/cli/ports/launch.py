@@ -14,7 +14,7 @@ from i3d.cli.messages import log
 from i3d.cli.mmaction2.arguments import ScriptParser
 from i3d.errors import InputError
 from i3d.utils.device import pick_device
-from i3d.utils.distributed import is_distributed_launch
+from i3d.utils.distributed import is_distributed_launch, local_device
 
 VISIBLE: Final = {"cuda": "CUDA_VISIBLE_DEVICES", "npu": "ASCEND_RT_VISIBLE_DEVICES"}
 MAX_RANKS: Final = 1024
@@ -42,9 +42,10 @@ class PortParser(ScriptParser):
 def choose_device(wanted: str, given: str | None) -> str:
     """The given device; else that of the port, or what is here if there is no such device, with a line for the log."""
     if given is not None:
-        return pick_device(given).type if given == "auto" else given
+        picked = pick_device(local_device(given))
+        return picked.type if given == "auto" else given
     try:
-        pick_device(wanted)
+        pick_device(local_device(wanted))
     except InputError as error:
         device = pick_device("auto").type
         log.info("note: %s; running on what is here: --device %s", str(error).split(";")[0], device)
@@ -55,12 +56,11 @@ def choose_device(wanted: str, given: str | None) -> str:
 def choose_ranks(wanted: int, device: str, *, given: int | None) -> int:
     """How many processes to start: as given, else one for each wanted device that is here, with a line if not all."""
     if given is not None:
-        pick_device(device)
         return given
     kind = device.split(":")[0]
     here = getattr(torch, kind).device_count() if kind in VISIBLE else 1
     if wanted > here:
-        what = f"{wanted} devices are asked for, {here} of the kind {kind} is here"
+        what = f"{wanted} devices are asked for, {here} of the kind {kind} {'is' if here == 1 else 'are'} here"
         log.info("note: %s: %d instead of %d processes, with as many clips each (--ranks %d starts %d)",
                  what, here, wanted, wanted, wanted)  # fmt: skip
     return min(wanted, here)

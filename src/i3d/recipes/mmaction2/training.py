@@ -31,7 +31,15 @@ def read_training_0(config: Section) -> dict[str, Any]:
     fields |= _evaluation(config.sub("evaluation"))
     if "fp16" in config:
         fields |= {"precision": "fp16", **_loss_scale(config.sub("fp16"))}
-    return fields
+    return fields | _ascend_amp(config)
+
+
+def _ascend_amp(config: Section) -> dict[str, Any]:
+    """Apex's mixed precision, which configs of the Ascend port set by three variables of their own."""
+    if not config.take("AMP", False):
+        return {}
+    config.only("OPT_LEVEL", "O1")
+    return {"precision": "fp16", "loss_scale": config.take("LOSS_SCALE", 0.0)}
 
 
 def read_training_1(config: Section) -> dict[str, Any]:
@@ -67,7 +75,9 @@ def read_optimizer(optimizer: Section) -> dict[str, Any]:
     if "lr" not in optimizer:
         raise optimizer.wrong("lr", "is missing", "write optimizer = dict(type='SGD', lr=0.01, momentum=0.9)")
     optimizer.only("constructor", "DefaultOptimizerConstructor")
-    kind = optimizer.choose("the optimizer", "SGD", "Adam", "AdamW")
+    kinds = ("SGD", "Adam", "AdamW")
+    is_npus = optimizer.kind == "NpuFusedSGD"  # the Ascend port's, the same in one kernel
+    kind = "SGD" if is_npus else optimizer.choose("the optimizer", *kinds)
     if kind == "SGD":
         optimizer.only("dampening", 0, 0.0)
         return {"kind": "sgd", **optimizer.fields(lr=0.0, momentum=0.0, weight_decay=0.0, nesterov=False)}

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# The Ascend port's test/train_full_8p.sh on i3d; without arguments it prints its usage.
+exec "${PYTHON:-python}" -m i3d.cli.ports.ascend train_full_8p.sh "$@"
