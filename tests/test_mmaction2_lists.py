@@ -39,6 +39,7 @@ FORMS = [  # name of the list, content, how it is read, rows
     ("a.txt", "a/b.mp4 3\nc.mp4 0\n", {}, [("a/b.mp4", (3,), 0, None), ("c.mp4", (0,), 0, None)]),
     ("a.txt", "a/b.mp4 3 17 42\nc.mp4 0\n", {"multi_label": True},
      [("a/b.mp4", (3, 17, 42), 0, None), ("c.mp4", (0,), 0, None)]),
+    ("a.txt", "a.mp4,1,0,12,3,2,7,8\n", {"multi_label": True}, [("a.mp4", (1, 0, 12, 3, 2, 7, 8), 0, None)]),
     ("a.txt", "a/b 250 1\nc 30 0\n", {}, [("a/b", (1,), 0, 250), ("c", (0,), 0, 30)]),
     ("a.txt", "a/b 250 1 5\nc 30 0\n", {"multi_label": True, "format": "frames"},
      [("a/b", (1, 5), 0, 250), ("c", (0,), 0, 30)]),

@@ -15,7 +15,7 @@ from i3d.errors import InputError, printable
 from i3d.utils.text import numbered_lines
 
 SEGMENTS: Final = "write a table path,start,end,label with a line for each segment"
-_AVA_LINE: Final = re.compile(r"[^,]+,\d+(\.\d+)?(,[01]?\.?\d*){4},-?\d+(,-?\d+)?")
+_AVA_LINE: Final = re.compile(r"[^,]+,\d+(\.\d+)?(,[01]?\.\d+){4},-?\d+(,-?\d+)?")
 _AVA_EXCLUDED: Final = re.compile(r"ava_.*excluded_timestamps.*\.csv", re.IGNORECASE)
 _PICKLES: Final = (".pkl", ".pickle")
 
