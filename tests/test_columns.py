@@ -210,6 +210,7 @@ def test_a_group_of_number_0_is_a_group(tmp_path, value, group):
         "is_test",
         "is_train",
         "isval",
+        "eval",
         "test",
         "in_test",
     ],

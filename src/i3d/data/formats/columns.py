@@ -29,7 +29,7 @@ _LABELS: Final[dict[LabelKind, re.Pattern[str]]] = {  # the first that a table h
 _SPLIT: Final = re.compile(r"(?:data_?)?(?:split|subset|partition|set)")
 _OTHER_SPLITS: Final = re.compile(
     r"(?:cv_?|k_?)?folds?(?:_?(?:id|idx|index|no|number|\d+))?|usage|phase"
-    r"|(?:(?:is|in|for)_?)?(?:train(?:ing)?|test(?:ing)?|val(?:id|idation)?|eval(?:uation)?|held_?out|holdout)(?:_set)?"
+    r"|(?:(?:is|in|for)_?)?(?:train(?:ing)?|test(?:ing)?|e?val(?:id|idation|uation)?|held_?out|holdout)(?:_set)?"
 )
 _SECONDS: Final = r"(?:s|secs?|seconds?|t|times?|ts|timestamps?)"
 _UNITS: Final = r"(?:frames?|f|idx|index|id|no|number|[mun]s|m?secs?|(?:milli|micro)(?:s|seconds?)|min(?:ute)?s?|pts)"
