@@ -36,7 +36,7 @@ COMMANDS = {  # all flags without their dashes
     "test": (
         "allow-outside average-clips bad-as-wrong cache classes data device first-index flow-method "
         "flow-model flow-recipe force frame-order fuse-average json list-format max-bad max-views "
-        "multi-label out out-format precision protocols recipe report root runtime seed set split "
+        "multi-label out out-format precision protocol protocols recipe report root runtime seed set split "
         "stream-weights streams template ucf-fold workers"
     ),
     "score": "average-clips bad-as-wrong force json metrics out protocol report top-k",

@@ -417,7 +417,10 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
         (("--protocols", "1x2"), "write CLIPSxCROPS with 1, 3 or 10 crops"),
         (("--protocols", ""), "--protocols: the value is empty"),
         (("--set", "protocol.clip_len=0"), "protocol.clip_len: Input should be greater than or equal to 1, got '0'"),
-        (("--set", "protocol.placement=foo"), "protocol.placement: Input should be 'centred', 'end_to_end' or 'dense'"),
+        (
+            ("--set", "protocol.placement=foo"),
+            "protocol.placement: Input should be 'centred', 'end_to_end', 'dense' or",
+        ),
         (("--set", "protocol.crops=five"), "protocol.crops: Input should be 'center', 'three' or 'ten'"),
         (("--set", "preprocessing.crop=500"), "crop 500 is larger than short_side 32; see docs/testing.md"),
         (("--set", "network.depth=50"), "a test can change protocol and preprocessing, nothing else"),

@@ -99,7 +99,7 @@ def test_a_small_set_is_judged_by_folds_of_its_features(root, monkeypatch):
         f"Cross-validation of the classifier on all 10 clips in 5 folds: top-1 {top1:.4f} (95 % interval "
     )
     assert record["diagnosis"][0] in output
-    assert "The test has only 10 clips" in output
+    assert "The cross-validation has only 10 clips" in output
     assert "tested on val" in output
     assert len(fitted) == 1 + 5
     assert all(np.abs(rows.features_RC).sum(axis=1).min() > 0 for rows in fitted)

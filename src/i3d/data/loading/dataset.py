@@ -25,7 +25,7 @@ from i3d.data.flow_files import flow_from_rgb
 from i3d.data.frame_folders import FrameNaming, dataset_naming, open_frames
 from i3d.data.loading.batch import Batch, Box, ClipNote, UnreadableClip, Views, allocate_uint8, to_shared
 from i3d.data.loading.flow_cache import ClipFlow
-from i3d.data.loading.preprocess import check_size, checked_shape, window_frames
+from i3d.data.loading.preprocess import ResizedFrame, change_frames, check_size, checked_shape, window_frames
 from i3d.data.loading.samplers import epoch_order
 from i3d.data.shards import open_stored_video
 from i3d.errors import I3DError, InputError, VideoError, counted
@@ -33,7 +33,7 @@ from i3d.recipes.augmentation import Augmentation, TrainSampling, flips_of
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
 from i3d.video.base import FrameHWC, Video
 from i3d.video.geometry import Geometry, draw_geometry
-from i3d.video.photometric import augment_pixels, rand_augment
+from i3d.video.photometric import augment_pixels
 from i3d.video.sampling import protocol_clips, training_clips, windows
 from i3d.video.transforms import apply_steps, center_crop, crop_boxes, shape_after
 
@@ -41,7 +41,6 @@ MAX_TRIES: Final = 20  # unreadable clips in a row, after which training stops w
 MAX_WINDOW_BYTES: Final = 4 << 30  # of the frames of one video that is tested in windows; `i3d predict` streams them
 STAGES: Final = ("open", "seek", "decode", "resize", "crop", "change", "collate")
 Key = tuple[int, int]  # epoch, index
-ResizedFrame = tuple[int, FrameHWC, Geometry]  # its index first
 
 
 class LoadTimer:
@@ -209,7 +208,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             draw = partial(draw_geometry, view.augmentation, rng=rng, may_flip=may_flip)
             geometry, slots = None, _slots(indices_VT)
             resized = self._resized_frames(part, np.unique(indices_VT), draw)
-            for frame, resized_HWC, geometry in _changed_frames(resized, view.augmentation, rng):
+            for frame, resized_HWC, geometry in change_frames(resized, view.augmentation, rng):
                 (v, t), *repeats = slots[frame]
                 geometry.crop(resized_HWC, out_VTHWC[v, t])
                 for repeat in repeats:
@@ -385,20 +384,6 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         for row, labels in zip(targets_NK, labels_N, strict=True):
             row[list(labels)] = 1
         return targets_NK
-
-
-def _changed_frames(
-    resized: Iterator[ResizedFrame], augmentation: Augmentation, rng: np.random.Generator
-) -> Iterator[ResizedFrame]:
-    """The frames, changed where the augmentation changes whole frames. Then all are in memory at once."""
-    settings = augmentation.rand_augment
-    if settings is None or not settings.before_crop:
-        yield from resized
-        return
-    frames, resized_D, geometries = zip(*resized, strict=True)
-    resized_DHWC = np.stack(resized_D)
-    rand_augment(resized_DHWC, settings, rng=rng)
-    yield from zip(frames, resized_DHWC, geometries, strict=True)
 
 
 def _slots(indices_VT: npt.NDArray[np.int64]) -> dict[int, list[tuple[int, int]]]:

@@ -5,10 +5,15 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from i3d.errors import InputError, VideoError
+from i3d.recipes.augmentation import Augmentation
 from i3d.recipes.settings import FlowMethod, FrameGeometry, Preprocessing, WindowProtocol
 from i3d.video.base import FrameHWC, Transform, Video
 from i3d.video.flow import flow_between, flow_to_bytes
+from i3d.video.geometry import Geometry
+from i3d.video.photometric import rand_augment
 from i3d.video.transforms import apply_steps, center_crop, shape_after
+
+ResizedFrame = tuple[int, FrameHWC, Geometry]  # its index first
 
 
 def window_frames(
@@ -77,3 +82,17 @@ def check_size(video: Video, size: tuple[int, int], shape: tuple[int, ...]) -> N
     """A VideoError if a frame would become too large: very narrow frames do when their short side is enlarged."""
     if size[0] * size[1] > video.limits.max_pixels:
         raise VideoError(video.name, f"its frames of {shape[1]} x {shape[0]} are too narrow", "crop them first")
+
+
+def change_frames(
+    resized: Iterator[ResizedFrame], augmentation: Augmentation, rng: np.random.Generator
+) -> Iterator[ResizedFrame]:
+    """Resized frames of a training clip, changed if RandAugment comes before the crop: all are then in memory."""
+    settings = augmentation.rand_augment
+    if settings is None or not settings.before_crop:
+        yield from resized
+        return
+    frames, resized_D, geometries = zip(*resized, strict=True)
+    resized_DHWC = np.stack(resized_D)
+    rand_augment(resized_DHWC, settings, rng=rng)
+    yield from zip(frames, resized_DHWC, geometries, strict=True)
