@@ -27,6 +27,7 @@ TEXTS = [
     ".github/**/*.md",
     ".github/**/*.yml",
     "benchmarks/*.py",
+    "ports/**/*.md",
 ]
 # What to write instead. A word is banned in every sense that this project has a use for.
 WORDS = {
