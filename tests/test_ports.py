@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import i3d
+from i3d.cli.mmaction2.arguments import read_config_arguments
 from i3d.cli.ports import mindspore as ports
 from i3d.cli.ports.mindspore_config import read_port_config
 from i3d.errors import InputError
@@ -375,6 +376,8 @@ def test_configs_of_the_ascend_port_have_its_mixed_precision(ascend, tmp_path):
     text = CONFIGS_0[VIDEO].replace("type='SGD'", "type='NpuFusedSGD'") + variables
     training = load_recipe(config(tmp_path, text)).training
     assert (training.precision, training.loss_scale, training.optimizer.kind) == ("fp16", 128, "sgd")
+    parsed = read_config_arguments(str(tmp_path / "my_config.py"), ["fp16=None"])  # as the scripts set on a CPU
+    assert parsed.config.recipe.training.precision == "fp32"
     with pytest.raises(InputError, match=r"my_config.py:\d+: OPT_LEVEL = 'O2' must be 'O1' here"):
         load_recipe(config(tmp_path, text.replace("'O1'", "'O2'")))
 

@@ -76,7 +76,6 @@ def main(words: Sequence[str] | None = None) -> int:
     if device == "cpu" and recipe.training is not None and recipe.training.precision == "fp16":
         log.info("note: AMP O1 is float16, which a CPU has not: fp32, AMP_Type O0")
         changes.append("fp16=None")
-        changes += ["AMP=False"] if Path(config).is_file() else []
     check_new(str(folder / PERFORMANCE), folder / PERFORMANCE, force=False, is_own=_is_row, flag="another --work-dir")
     where = f"{ranks}p-{KINDS[device.split(':')[0]]}"
     arguments = [config, *(["--launcher", "pytorch"] if ranks > 1 else []), "--cfg-options", *changes]

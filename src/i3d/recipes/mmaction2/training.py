@@ -35,8 +35,8 @@ def read_training_0(config: Section) -> dict[str, Any]:
 
 
 def _ascend_amp(config: Section) -> dict[str, Any]:
-    """Apex's mixed precision, which configs of the Ascend port set by three variables of their own."""
-    if not config.take("AMP", False):
+    """Apex's mixed precision, which configs of the Ascend port set by three variables. `fp16`, even None, decides."""
+    if not config.take("AMP", False) or "fp16" in config.table:
         return {}
     config.only("OPT_LEVEL", "O1")
     return {"precision": "fp16", "loss_scale": config.take("LOSS_SCALE", 0.0)}
