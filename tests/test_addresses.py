@@ -110,6 +110,12 @@ def test_without_a_file_the_error_names_address_file_and_flag(machine, monkeypat
     assert ("gone (no such folder)" in message) is ("gone" in folders)
 
 
+def test_a_web_address_without_a_suffix_is_no_prefix(machine):
+    (machine / "weights" / "rgb_imagenet.pt").write_bytes(b"x")
+    with checkpoints_in(machine / "weights"), pytest.raises(InputError, match="no file rgb_imagenet in"):
+        find_weights("https://github.com/google-deepmind/kinetics-i3d/tree/master/data/checkpoints/rgb_imagenet")
+
+
 @pytest.mark.parametrize("address", ["s3://bucket/a.pth", f"{HOST}/", "https://x/..", "file:///a.pth", "https://x/%00"])
 def test_addresses_that_name_no_file_are_refused(machine, address):
     with pytest.raises(InputError, match=r"(is not known|names no file); give the path of the file"):

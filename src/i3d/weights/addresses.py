@@ -128,7 +128,7 @@ def _names(address: str) -> tuple[str, re.Pattern[str]]:
     if not re.fullmatch(r"[^./\\\0][^/\\\0]*", name):
         raise InputError(f"{printable(address)}: this address names no file; give the path of the file")
     names = TORCHVISION.get(name, ()) if parts.scheme in ("torchvision", "modelzoo") else ()
-    if names or name.endswith(SUFFIXES):
+    if names or is_http or name.endswith(SUFFIXES):
         names = names or (name,)
         return " or ".join(names), re.compile("|".join(map(re.escape, names)))
     suffixes = "|".join(map(re.escape, SUFFIXES))
