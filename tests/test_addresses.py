@@ -176,7 +176,9 @@ def test_a_model_by_its_address(machine, capsys):
     assert f"{address}: taken from weights/{path.name}" in result.stderr
     assert i3d.load_model("a.safetensors").recipe.network.depth == 18
     assert load_weights("a.safetensors").card.origin["source"] == address
-    for words in (["predict", "a.mp4", "--model"], ["test", "--data", "gone.txt"]):
+    trained = ["train", "--data", "a.mp4", "--work-dir", "w", "--init"]
+    shown = ["models", "show"], ["benchmark", "model"], ["features", "a.mp4", "--out", "f", "--model"]
+    for words in (["predict", "a.mp4", "--model"], ["test", "--data", "gone.txt"], trained, *shown):
         (machine / "a.mp4").touch()
         result = run_here(["i3d", *words, f"{HOST}/gone.pth"])
         assert result.returncode == 2
