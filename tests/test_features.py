@@ -25,6 +25,7 @@ from i3d.features.extractor import FeatureExtractor, Row, Stream, num_rows, wind
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
 from i3d.recipes.features import AUTHORS, PRESETS, FeatureSettings, describe_other_network, feature_preset
+from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import InceptionSettings, Preprocessing, ResNetSettings
 from i3d.utils.atomic_files import remove_abandoned, replacing
 from i3d.utils.device import ComputeConfig
@@ -202,10 +203,15 @@ def test_the_sidecar_has_the_order_of_several_crops():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_names_the_network_of_its_authors_if_it_is_another(preset):
-    width, network = AUTHORS[preset]
-    assert describe_other_network(preset, width) == ""
-    note = describe_other_network(preset, 3072 - width)
-    assert f"preset {preset}: its authors' rows have {width} numbers, of {network}; these have {3072 - width}" in note
+    """By the length of its rows, and where that is equal by what the networks compute."""
+    width, authors, words = AUTHORS[preset]
+    inception, mmaction2 = (named_recipe(name).network for name in ("i3d_rgb", "i3d_r50_32x2x1_100e_kinetics400_rgb"))
+    own = [inception if author == "inception" else named_recipe(author).network for author in authors]
+    assert describe_other_network(preset, own, width) == ""
+    note = describe_other_network(preset, own, 3072 - width)
+    assert f"preset {preset}: its authors' rows have {width} numbers, of {words}; these have {3072 - width}" in note
+    for others in ([mmaction2], [mmaction2] * 2, own[:1] * (3 - len(own))):
+        assert f"; these are of {others[0].description}" in describe_other_network(preset, others, width)
 
 
 def by_hand(stream, clip_THWC, settings):

@@ -1,12 +1,13 @@
 """Settings of features: layer, windows, frame rate, crops; presets under known names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from i3d.errors import InputError, quoted
-from i3d.recipes.settings import Settings
+from i3d.recipes.named import RECIPES
+from i3d.recipes.settings import NetworkSettings, Settings
 from i3d.utils.arguments import checks_types
 
 POOLED: Final = "pooled"
@@ -40,23 +41,39 @@ PRESETS: Final[Mapping[str, FeatureSettings]] = {
     "localisation-16-25fps": FeatureSettings(window=16, stride=16, fps=25.0),
     "charades-24": FeatureSettings(window=64, stride=8, fps=24.0),
 }
-# The numbers of a row of their authors' files, and the network that gave them.
-AUTHORS: Final[Mapping[str, tuple[int, str]]] = {
-    "video-features-i3d": (1024, "an Inception-I3D"),
-    "anomaly-10crop-16": (2048, "an I3D-ResNet-50, pytorch-resnet3d's"),
-    "segmentation-21-centred": (2048, "two Inception-I3D, of RGB and of flow"),
-    "localisation-16-25fps": (2048, "two Inception-I3D, of RGB and of flow"),
-    "charades-24": (1024, "an Inception-I3D"),
+INCEPTION: Final = ("inception",)
+BASELINE: Final = "i3d_baseline_32x2_IN_pretrain_400k"
+# The numbers of a row of their authors' files, the networks that gave them (of each stream), and those in words.
+AUTHORS: Final[Mapping[str, tuple[int, tuple[str, ...], str]]] = {
+    "video-features-i3d": (1024, INCEPTION, "an Inception-I3D"),
+    "anomaly-10crop-16": (2048, (BASELINE,), "the I3D-ResNet-50 of pytorch-resnet3d"),
+    "segmentation-21-centred": (2048, INCEPTION * 2, "two Inception-I3D, of RGB and of flow"),
+    "localisation-16-25fps": (2048, INCEPTION * 2, "two Inception-I3D, of RGB and of flow"),
+    "charades-24": (1024, INCEPTION, "an Inception-I3D"),
 }
+NOT_IN_MAPS: Final = {"num_classes", "dropout", "activation_checkpointing", "frozen_stages", "norm_eval",
+                      "zero_init_residual"}  # settings of a network that do not change its features  # fmt: skip
 
 
-def describe_other_network(preset: str, num_channels: int) -> str:
-    """How the rows of a preset's authors differ in length from rows of `num_channels`; "" if they do not."""
-    width, network = AUTHORS[preset]
-    if num_channels == width:
+def describe_other_network(preset: str, networks: Sequence[NetworkSettings], num_channels: int) -> str:
+    """How a preset's authors' networks differ from `networks`, whose rows have `num_channels`; "" if they do not."""
+    width, authors, words = AUTHORS[preset]
+    is_same = len(networks) == len(authors) and all(map(_is_network, networks, authors))
+    if num_channels == width and is_same:
         return ""
-    theirs = f"preset {preset}: its authors' rows have {width} numbers, of {network}"
-    return f"{theirs}; these have {num_channels}, and cannot replace them"
+    theirs = f"preset {preset}: its authors' rows have {width} numbers, of {words}"
+    if num_channels != width:
+        return f"{theirs}; these have {num_channels}, and cannot replace them"
+    own = " and ".join(network.description for network in networks)
+    return f"{theirs}; these are of {own}, and cannot replace them"
+
+
+def _is_network(network: NetworkSettings, author: str) -> bool:
+    """Whether a network is of a kind, or computes the features of a published recipe."""
+    if author == network.kind:
+        return True
+    known = RECIPES[author].network if author in RECIPES else None
+    return known is not None and known.model_dump(exclude=NOT_IN_MAPS) == network.model_dump(exclude=NOT_IN_MAPS)
 
 
 @checks_types

@@ -113,8 +113,9 @@ def _causes(ours: Path, theirs: Path, options: CompareOptions) -> list[compariso
 
 
 def _warn_of_other_network(preset: str, extractor: FeatureExtractor) -> None:
-    """Log that the rows of a preset's authors come from another network, if their lengths show it."""
-    if (note := describe_other_network(preset, extractor.num_channels)) and is_first_rank():
+    """Log that the rows of a preset's authors come from another network."""
+    networks = [stream.engine.net.settings for stream in extractor.streams]
+    if (note := describe_other_network(preset, networks, extractor.num_channels)) and is_first_rank():
         log.warning(note)
 
 
