@@ -256,6 +256,9 @@ CONTENTS = {  # content, where numbers are state dicts whose kernel has this val
     "ema": ({"model": 1, "ema": 2, "optimizer": MOMENT}, 1, 2),
     "nested": ({"model": 1, "ema": {"module": 2}}, 1, 2),
     "MMEngine": ({"message_hub": {}, "state_dict": 2, "ema_state_dict": {"module.": 1}}, 2, 2),
+    "Lightning": ({"state_dict": 1, "callbacks": {"EMACallback": {"ema_state_dict": 2}}}, 1, 2),
+    "three levels": ({"model": 1, "ema": {"model": {"state_dict": 2}}}, 1, 2),
+    "flat beside it": ({"conv.weight": torch.ones(2, 3, 1, 1, 1), "model_ema": 2}, 1, 2),
     "one of another key": ({"params": 1, "best": torch.tensor(0.5), "optimizer": MOMENT}, 1, None),
     "a tensor beside it": ({"epoch": torch.tensor(1), "weights": 1}, 1, None),
     "nested only": ({"checkpoint": {"model": 1}}, 1, None),
@@ -290,11 +293,24 @@ def test_which_of_several_state_dicts_is_taken_is_reported_and_chosen(tmp_path, 
         with pytest.raises(WeightsError, match="--state ema: it holds the state dicts "):
             read_weights_file(path, state_key="ema")
         return
-    assert re.search(r"2 state dicts: \S+ .*is taken, not \S+; `i3d convert --state \S+` takes another", file.note)
+    assert re.search(r"2 state dicts: .*is taken, not \S+; `i3d convert --state \S+` takes another", file.note)
     assert ("state_dict (the averaged weights) is taken, not ema_state_dict" in file.note) == (name == "MMEngine")
     assert kernel_value(read_weights_file(path, state_key="ema")) == averaged
     named = re.search(r"--state (\S+)`", file.note)[1]
     assert kernel_value(read_weights_file(path, state_key=named)) == 3 - taken
+
+
+@pytest.mark.parametrize("own", [{"model": 1}, {"conv.weight": torch.ones(2, 3, 1, 1, 1)}])
+def test_averaged_weights_without_names_are_reported(tmp_path, own):
+    """As by pytorch_ema, which saves a list of the parameters."""
+    shadow = {"decay": 0.99, "shadow_params": [torch.full((2, 3, 1, 1, 1), 2.0)]}
+    path = tmp_path / "a.pth"
+    torch.save({key: filled(value) for key, value in own.items()} | {"ema": shadow}, path)
+    file = read_weights_file(path)
+    assert kernel_value(file) == 1
+    assert "holds weights in ema.shadow_params too" in file.note
+    with pytest.raises(WeightsError, match=r"ema.shadow_params has no names of its tensors, by which they are loaded"):
+        read_weights_file(path, state_key="ema")
 
 
 def test_convert_reports_and_takes_averaged_weights(tmp_path):

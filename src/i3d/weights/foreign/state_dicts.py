@@ -1,6 +1,6 @@
 """Which state dict of a PyTorch checkpoint holds the weights: trainers save averaged ones (EMA) beside the others."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -9,6 +9,7 @@ from i3d.errors import WeightsError, abridged, printable
 
 USUAL: Final = ("state_dict", "model_state_dict", "model_state", "model", "net")  # keys of the weights in checkpoints
 AVERAGED: Final = "ema"
+MAX_DEPTH: Final = 4  # of nested dicts in a file
 StateDict = Mapping[str, Any]
 
 
@@ -26,57 +27,72 @@ def choose_state(tree: dict[Any, Any], key: str | None) -> ChosenState:
     `key`: a key of the file, or "ema" for the averaged weights. Without it: the first of the usual keys, else the only
     state dict, else the tree itself. Raises WeightsError if there is none, or several and none is usual.
     """
-    states = {name: value for name, value in _flat(tree).items() if _has_kernels(value)}
+    states = {name: value for name, value in _nested(tree) if _has_kernels(value)}
     states = states or {name: tree[name] for name in USUAL if _is_state(tree.get(name))}
     usual: str | None = next((name for name in USUAL if name in states), None)
     if key is not None:
-        usual = _key_of(key, states, is_mmengine="message_hub" in tree)
+        usual = _key_of(key, states, tree)
     elif usual is None and len(states) == 1 and not _has_kernels(tree):
         usual = next(iter(states))
     if usual is not None:
-        note = _note(usual, states, is_mmengine="message_hub" in tree)
+        note = _note(usual, states, tree)
         return ChosenState(states[usual], usual if note else "", note)
     if states and not _has_kernels(tree):
         raise WeightsError(f"holds the state dicts {_names(states)}; choose one with `i3d convert --state KEY`")
     if not _is_state(tree):
         keys = ", ".join(printable(name[:40]) for name in list(tree)[:8] if isinstance(name, str))
         raise WeightsError(f"a PyTorch file, but no tensors under {' or '.join(USUAL)} (it holds: {keys})")
-    return ChosenState(tree)
+    return ChosenState(tree, note=_note("", states, tree))
 
 
-def _key_of(key: str, states: Mapping[str, StateDict], *, is_mmengine: bool) -> str:
+def _key_of(key: str, states: Mapping[str, StateDict], tree: dict[Any, Any]) -> str:
     """The key in the file that `--state` names."""
     if key in states:
         return key
-    if key == AVERAGED and is_mmengine and "ema_state_dict" in states:
-        return "state_dict"  # MMEngine swaps the two when it saves
+    if key == AVERAGED and _is_swapped(states, tree):
+        return "state_dict"
     averaged = [name for name in states if AVERAGED in name.lower()]
     if key == AVERAGED and len(averaged) == 1:
         return averaged[0]
-    raise WeightsError(f"--state {printable(key)}: it holds the state dicts {_names(states) or 'of no key'}")
+    nameless = "".join(f"; {where} has no names of its tensors, by which they are loaded" for where in _nameless(tree))
+    raise WeightsError(f"--state {printable(key)}: it holds the state dicts {_names(states) or 'of no key'}{nameless}")
 
 
-def _note(taken: str, states: Mapping[str, StateDict], *, is_mmengine: bool) -> str:
-    others = [name for name in states if name != taken]
-    if not others:
+def _note(taken: str, states: Mapping[str, StateDict], tree: dict[Any, Any]) -> str:
+    """Which weights of a file with several are taken; `taken` is "" for those of the file's own keys."""
+    others, nameless = [name for name in states if name != taken], _nameless(tree)
+    if not others and not nameless:
         return ""
-    swapped = is_mmengine and "ema_state_dict" in states
     averaged = {"state_dict": " (the averaged weights)", "ema_state_dict": " (not averaged)"}.get(taken, "")
+    which = f"{printable(taken) or 'that of its own keys'}{averaged * _is_swapped(states, tree)} is taken"
+    if not others:
+        return f"holds weights in {_names(nameless)} too: {which}, as they have no names there"
     todo = f"`i3d convert --state {printable(others[0])}` takes another"
-    which = printable(taken) + averaged * swapped
-    return f"holds {len(states)} state dicts: {which} is taken, not {_names(others)}; {todo}"
+    return f"holds {len(others) + 1} state dicts: {which}, not {_names(others)}; {todo}"
 
 
-def _flat(tree: dict[Any, Any]) -> dict[str, Any]:
-    """The values by key, and those one level deeper: {"ema": {"module": x}} -> {"ema": ..., "ema.module": x}."""
-    outer = {name: value for name, value in tree.items() if isinstance(name, str) and isinstance(value, dict)}
-    inner = {
-        f"{name}.{key}": value
-        for name, values in outer.items()
-        for key, value in values.items()
-        if isinstance(key, str)
-    }
-    return outer | inner
+def _is_swapped(states: Mapping[str, StateDict], tree: dict[Any, Any]) -> bool:
+    """Whether `state_dict` has the averaged weights: MMEngine swaps the two when it saves."""
+    return "message_hub" in tree and "ema_state_dict" in states
+
+
+def _nested(tree: dict[Any, Any], path: str = "", *, depth: int = MAX_DEPTH) -> Iterator[tuple[str, dict[Any, Any]]]:
+    """All dicts in a file by their keys, {"ema": {"module": x}} as ema and ema.module, but not those of optimisers."""
+    for name, value in tree.items():
+        if isinstance(name, str) and isinstance(value, dict) and (path or "optim" not in name.lower()):
+            yield f"{path}{name}", value
+            if depth > 1:
+                yield from _nested(value, f"{path}{name}.", depth=depth - 1)
+
+
+def _nameless(tree: dict[Any, Any]) -> list[str]:
+    """Lists of kernels, as pytorch_ema saves averaged weights."""
+    return [
+        f"{path}.{name}" if path else name
+        for path, values in (("", tree), *_nested(tree))
+        for name, value in values.items()
+        if isinstance(value, list | tuple) and any(isinstance(one, torch.Tensor) and one.dim() > 3 for one in value)
+    ]
 
 
 def _names(keys: Any) -> str:
