@@ -113,6 +113,18 @@ def test_crops_in_the_same_order_are_not_reported(tmp_path, crops_first):
     assert comparison.cosines_R == pytest.approx(1)
 
 
+def test_what_another_order_does_not_explain_is_not_reported_as_one(tmp_path):
+    """Other numbers of crops are no crops before their rows; of unlike crops some order is always the best."""
+    values_RVC = np.random.default_rng(0).normal(size=(30, 10, 64)).astype(np.float32)
+    for name, values in [("a", values_RVC), ("five", values_RVC[:, :5]), ("later", values_RVC[1:, ::-1])]:
+        np.save(tmp_path / f"{name}.npy", values)
+    with pytest.raises(InputError, match="a.npy has rows of 10 x 64 numbers, .*five.npy of 5 x 64: another layer"):
+        compare_features(tmp_path / "a.npy", tmp_path / "five.npy")
+    comparison = compare_features(tmp_path / "a.npy", tmp_path / "later.npy")
+    assert comparison.crop_order == ()
+    assert comparison.num_rows == (30, 29)
+
+
 def test_flat_rows_are_compared_with_those_of_several_crops(tmp_path):
     rows = np.random.default_rng(0).normal(size=(4, 3, 5))
     np.save(tmp_path / "a.npy", rows)

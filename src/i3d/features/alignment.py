@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-BETTER: Final = 1e-6  # the gain in cosine that shows another order of crops
+BETTER: Final = 1e-6  # the gain in cosine by which one reading is better than another
+EXPLAINED: Final = 0.25  # of what a cosine lacks to 1: so much another order of crops must gain to be reported
+CROP_COUNTS: Final = (1, 2, 3, 5, 6, 10, 20)  # of tools, with mirror images
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,9 @@ def _readings(values: npt.NDArray[Any]) -> list[tuple[Floats, bool]]:
     """(R, V, C) of an array, and whether its crops come first."""
     rows = np.asarray(values, np.float64)
     flat = (rows.reshape(len(rows), 1, -1), False)
-    return [(rows, False), (rows.swapaxes(0, 1), True), flat] if rows.ndim == 3 else [flat]
+    if rows.ndim != 3:
+        return [flat]
+    return [(rows, False), *([(rows.swapaxes(0, 1), True)] * (len(rows) in CROP_COUNTS)), flat]
 
 
 def _match_crops(a_RVC: Floats, b_RVC: Floats) -> tuple[tuple[int, ...], float]:
@@ -76,4 +80,4 @@ def _match_crops(a_RVC: Floats, b_RVC: Floats) -> tuple[tuple[int, ...], float]:
             order[i] = j
     matched = tuple(order[i] for i in stay)
     cosine = float(cosines(a_RVC, b_RVC[:, list(matched)]).mean())
-    return (matched, cosine) if cosine > same + BETTER else (stay, same)
+    return (matched, cosine) if cosine > same + max(BETTER, EXPLAINED * (1 - same)) else (stay, same)
