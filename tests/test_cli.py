@@ -393,7 +393,7 @@ def test_a_full_disk_is_an_error(clips):
     with Path("/dev/full").open("w") as full:
         result = subprocess.run([*I3D, "predict", "z.webm"], stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 1
-    assert result.stderr == "error: reading or writing failed (No space left on device); check disk and rights\n"
+    assert result.stderr == "error: reading or writing failed (No space left on device); make room on the disk\n"
 
 
 @pytest.mark.slow

@@ -1,15 +1,19 @@
 """The folder of a run: whose it is, states and log that do not match, and what a kill or a refusal leaves."""
 
+import errno
 import json
 import os
 import shutil
 import signal
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from safetensors import SafetensorError
 
+from i3d.training.run import TrainingRun
 from i3d.training.run_folder import RunFolder
-from i3d.utils.atomic_files import replacing, unfinished_folder
+from i3d.utils.atomic_files import disk_todo, replacing, unfinished_folder
 from support.training_runs import command, digests, finish, make_clips, make_unfinished
 
 STEPS = ("--epochs", "3", "--workers", "0")  # nine steps, a state after each
@@ -139,3 +143,69 @@ def test_a_run_that_is_refused_leaves_no_folder(clips, tmp_path, monkeypatch, mo
     (tmp_path / "run" / "mine.txt").write_text("stay")
     finish(command(clips, tmp_path / "run", *more), expected=2)
     assert [str(path.relative_to(tmp_path)) for path in Path(tmp_path).rglob("*")] == ["run", "run/mine.txt"]
+
+
+def stopped_run(clips, run, harm):
+    """What a run prints that is harmed after step 4 of 9 and stopped after step 7."""
+
+    def sync(self, stopping):
+        if self.step == 4:
+            harm(self.folder)
+        return signal.SIGINT if self.step == 7 else 0
+
+    with mock.patch.object(TrainingRun, "sync_stop_signal", sync), mock.patch.object(TrainingRun, "validate"):
+        return finish(command(clips, run, *STEPS), expected=130).splitlines()
+
+
+def fail_to_save(code):
+    def fail(path, *_args, **_options):
+        raise OSError(code, os.strerror(code), str(path))
+
+    return lambda _: mock.patch("i3d.training.state.save_with_checksum", fail).start()
+
+
+def remove_states(folder):
+    shutil.rmtree(folder.checkpoints)
+
+
+def replace_states(folder):
+    remove_states(folder)
+    folder.checkpoints.write_text("")
+
+
+def remove_everything(folder):
+    shutil.rmtree(folder.path)
+
+
+LOST = "; no state is saved, so that the run cannot be resumed"
+OLDER = ", which is not saved; the same command resumes from step 3"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("harm", "warning", "end", "resumes"),
+    [
+        (remove_states, "created again", ", saved; the same command resumes from there", 7),
+        (replace_states, "File exists*; move away what is in the place of the folder", LOST, None),
+        (remove_everything, "No such file*; restore the file or its folder", LOST, None),
+        (fail_to_save(errno.ENOSPC), "No space left*; make room on the disk", OLDER, 3),
+        (fail_to_save(errno.EACCES), "denied*; check the rights", OLDER, 3),
+    ],
+)
+def test_a_run_that_cannot_save_ends_with_what_is_saved(clips, tmp_path, harm, warning, end, resumes):
+    try:
+        lines = stopped_run(clips, tmp_path / "run", harm)
+    finally:
+        mock.patch.stopall()
+    assert f"stopped after step 7 of 9{end}" in lines
+    warnings = [line for line in lines if "could not be saved" in line or "created again" in line]
+    assert all(part in warnings[0] for part in warning.split("*")), warnings
+    assert len(warnings) == (1 if resumes == 7 else 5)  # steps 4 to 7, and before the validation
+    if resumes is not None:
+        assert f"resuming from step {resumes} of 9" in finish(command(clips, tmp_path / "run", *STEPS))
+
+
+def test_the_next_step_after_an_error_of_a_library_is_that_of_its_number():
+    error = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert disk_todo(error) == disk_todo(OSError(errno.ENOSPC, "")) == "make room on the disk"
+    assert disk_todo(SafetensorError("header too large")) == "check disk and rights"

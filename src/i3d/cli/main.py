@@ -20,6 +20,7 @@ from i3d.cli.messages import log, log_to_stderr
 from i3d.cli.usage import FLAGS, STDIN, STDIN_WORD, usage_error
 from i3d.errors import I3DError, VideoError, printable
 from i3d.utils.allocator import disable_malloc_trim
+from i3d.utils.atomic_files import disk_todo
 from i3d.utils.prefetch import exit_without_join
 from i3d.weights.addresses import checkpoints_in
 
@@ -134,11 +135,8 @@ def _run(command: Callable[[], object]) -> None:
         sys.exit(CLOSED_PIPE)
     except OSError as error:
         where = f"{printable(str(error.filename))}: " if error.filename else ""
-        todo = "check disk and rights"
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            todo = "raise the limit (ulimit -n 1024), or use fewer --workers"
         code = 1 if error.errno in WRITE_ERRORS else 3
-        _end(f"{where}reading or writing failed ({error.strerror or error}); {todo}", error, code=code)
+        _end(f"{where}reading or writing failed ({error.strerror or error}); {disk_todo(error)}", error, code=code)
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         _end(f"{type(error).__name__}: {reason}; this is unexpected: see `i3d --debug COMMAND ...`", error, code=1)

@@ -190,6 +190,8 @@ class Finetuner:
                 (temporary / subfolder).mkdir(exist_ok=True)
                 for name in (BEST, LAST):
                     write_atomically(temporary / subfolder / name, (folder / LAST).read_bytes())
+        if result.stop_signal and result.saved_step != result.steps:
+            log.warning("%s: %s", printable(str(folder)), result.how_it_stopped)
         return result.stop_signal
 
     def test(self, features: ClipFeatures, head: Head, indices: Sequence[int], model: Path) -> Evaluation:

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,14 +17,23 @@ from safetensors import SafetensorError
 from i3d._version import __version__
 from i3d.data.loading.batch import Batch, UnreadableClip
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError, counted, printable
+from i3d.errors import InputError, counted, first_line, printable
 from i3d.training.curves import draw_curves
 from i3d.training.logger import MetricsLogger, Stopwatch, read_log
 from i3d.training.run_folder import BEST, CURVES, LOG, RunFolder
-from i3d.training.state import MetricSums, TrainerState, full_tensor, load_newest, loss_scale_of, save_state
+from i3d.training.state import (
+    MetricSums,
+    TrainerState,
+    full_tensor,
+    load_newest,
+    loss_scale_of,
+    save_state,
+    saved_steps,
+)
 from i3d.training.step import StepOutput, TrainState
 from i3d.training.stopping import Stopping
 from i3d.training.validation import validate
+from i3d.utils.atomic_files import disk_todo
 from i3d.utils.distributed import gloo_group
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.weights.checkpoint import Card, save_checkpoint
@@ -69,6 +78,13 @@ class TrainingRun:
         interval = self.steps_per_epoch * self.state.training.validate_every
         is_time = self.step % interval == 0 or self.step == self.total_steps
         return self.validation is not None and is_time and self.trainer_state.validated_step < self.step
+
+    @property
+    def saved_step(self) -> int | None:
+        """The newest step whose state is on the disk; None: there is none, or the folder cannot be listed."""
+        with suppress(OSError):
+            return max((step for step in saved_steps(self.folder.checkpoints) if step <= self.step), default=None)
+        return None
 
     @property
     def world_size(self) -> int:
@@ -236,7 +252,7 @@ class TrainingRun:
         self.stopwatch.restart()
 
     def save(self) -> None:
-        """Write the state. If the disk is full, the run continues with a warning."""
+        """Write the state. If that fails, as on a full disk, the run continues with a warning."""
         self.check_last_step()
         self.sync_bad_clips()
         self._check_weights()
@@ -246,11 +262,13 @@ class TrainingRun:
         try:
             if self.metrics_logger is not None:
                 self.metrics_logger.sync()
+            if self.is_first_rank and self.folder.restore_checkpoints():
+                self.warn(f"{self.folder.checkpoints}: was removed, with the states in it; it is created again")
             save_state(self.folder.checkpoints, self.state, state)
             if self.is_first_rank:
                 self.folder.record_saved()
         except DISK_ERRORS as error:
-            self.warn(f"step {self.step}: the state could not be saved ({error}); make room on the disk")
+            self.warn(f"step {self.step}: the state could not be saved {_disk_fault(error)}")
         self.gather_int(0)  # a barrier: no rank continues before the state is on the disk
         self.stopwatch.restart()
 
@@ -296,7 +314,7 @@ class TrainingRun:
                 try:
                     self.write_weights(BEST)
                 except DISK_ERRORS as error:
-                    self.warn(f"step {self.step}: {BEST} could not be written ({error}); make room on the disk")
+                    self.warn(f"step {self.step}: {BEST} could not be written {_disk_fault(error)}")
         if is_best:
             state.best, state.best_step, state.num_worse = value, self.step, 0
         else:
@@ -370,3 +388,9 @@ class TrainingRun:
         """Log a warning on the first rank only."""
         if self.is_first_rank:
             log.warning(message)
+
+
+def _disk_fault(error: Exception) -> str:
+    """What failed, in brackets, and what to do about it. The advice of an InputError is for before a run."""
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    return f"({first_line(cause)}); {disk_todo(cause)}"

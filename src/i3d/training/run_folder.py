@@ -82,6 +82,13 @@ class RunFolder:
         for folder in (self.path, self.checkpoints):
             remove_abandoned_in(folder)
 
+    def restore_checkpoints(self) -> bool:
+        """Create the folder of states again if somebody removed it; whether it was removed."""
+        is_gone = not self.checkpoints.is_dir()
+        if is_gone:
+            self.checkpoints.mkdir()
+        return is_gone
+
     def check_own(self, record: str, names: Sequence[str]) -> None:
         """An InputError if one of the files that a run writes exists, but not the record of a run, its first file.
 

@@ -81,6 +81,11 @@ def list_states(folder: Path) -> list[Path]:
     return sorted((path for path in paths if STATE_NAME.fullmatch(path.name)), reverse=True)
 
 
+def saved_steps(folder: Path) -> list[int]:
+    """The steps of the states in a folder, the newest first."""
+    return [int(path.stem.removeprefix("step-")) for path in list_states(folder)]
+
+
 def load_newest(folder: Path, state: TrainState) -> tuple[TrainerState | None, list[str]]:
     """Load the newest readable state into `state`; its `TrainerState`, and the faults of newer states.
 

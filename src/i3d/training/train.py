@@ -53,7 +53,18 @@ class TrainResult:
     bad_clips: tuple[str, ...]  # for each unreadable clip, the reason
     clip_notes: tuple[str, ...] = ()  # of each damaged clip that this process read
     stop_signal: int = 0  # 0: the run went to its end
+    saved_step: int | None = None  # of the newest state on the disk; None: there is none
     speed: dict[str, float] = field(default_factory=dict)  # of a speed measurement
+
+    @property
+    def how_it_stopped(self) -> str:
+        """Of a run that a signal stopped: after which step, and from which the same command resumes."""
+        stopped = f"stopped after step {self.steps} of {self.total_steps}"
+        if self.saved_step == self.steps:
+            return f"{stopped}, saved; the same command resumes from there"
+        if self.saved_step is not None:
+            return f"{stopped}, which is not saved; the same command resumes from step {self.saved_step}"
+        return f"{stopped}; no state is saved, so that the run cannot be resumed"
 
 
 @checks_types
@@ -298,6 +309,7 @@ def _result(run: TrainingRun, stop_signal: int = 0, speed: dict[str, float] | No
         bad_clips=tuple(clip.reason for clip in run.loader.bad.values()),
         clip_notes=tuple(note for loader in loaders for _, note in sorted(loader.notes.items())),
         stop_signal=stop_signal,
+        saved_step=run.saved_step,
         speed=speed or {},
     )
 

@@ -24,7 +24,24 @@ UNFINISHED: Final = ".i3d-unfinished-"  # begin of the names of folders while th
 LOCK: Final = ".lock"
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 TEMPORARY: Final = re.compile(r"\..*-[0-9a-f]{8}-[0-9a-f]{8}(\.\w+)?")  # names of the files of `replacing`
+TODO: Final = {  # the next step after an error of the disk
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room on the disk"),
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f), or choose another disk",
+    errno.EROFS: "the disk is read-only: mount it for writing",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "check the rights"),
+    errno.ENOENT: "restore the file or its folder",
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "move away what is in the place of the folder"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "check the disk"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit (ulimit -n 1024), or use fewer --workers"),
+}
 ASSETS: Final = Path(__file__).parent.parent / "assets"  # files of the package
+
+
+def disk_todo(error: Exception) -> str:
+    """What to do about an error of reading or writing, by its kind. Errors of safetensors have its number as text."""
+    in_text = re.search(r"os error (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(in_text[1]) if in_text else None
+    return TODO.get(number or 0, "check disk and rights")
 
 
 @contextmanager

@@ -202,7 +202,7 @@ def print_training(result: TrainResult) -> None:
             "nothing is saved"
         )
     elif result.stop_signal:
-        print(f"stopped after step {result.steps} of {result.total_steps}, saved; the same command resumes from there")
+        print(result.how_it_stopped)
     else:
         best = "" if result.best is None else f", best validation {result.best:.4f} at step {result.best_step}"
         name = "last" if result.best is None else "best"
