@@ -84,7 +84,7 @@ def features(*videos: shared.Videos, options: FeatureOptions) -> int:
 
     Each video gets an array with a row for every window of frames, and a .json with the SHA-256 of the weights, all
     settings, and the frames and seconds of each row. Existing output of the same video and settings is reused; the same
-    command resumes an interrupted run. Exit code 3: some video could not be read.
+    command resumes an interrupted run. Exit code 3: some video could not be read (under torchrun 0, with a warning).
 
     Examples:
       i3d features clips/ --out features --window 16 --stride 16

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from i3d._version import __version__
 from i3d.cli.checks import check_values
-from i3d.cli.messages import log, log_to_stderr
+from i3d.cli.messages import log, log_to_stderr, num_processes
 from i3d.cli.usage import FLAGS, STDIN, STDIN_WORD, usage_error
-from i3d.errors import I3DError, VideoError, printable
+from i3d.errors import I3DError, InputError, VideoError, printable
 from i3d.utils.allocator import disable_malloc_trim
 from i3d.utils.atomic_files import disk_todo
 from i3d.utils.prefetch import exit_without_join
@@ -49,6 +49,8 @@ COMMANDS: Final = (  # name, where it is declared, section
     ("doctor", "models:doctor_app", ABOUT),
     ("completion", "completion:app", ABOUT),
 )
+
+ONE_PROCESS: Final = ("flow", "data", "score", "fuse", "convert")  # they write, and do not divide their work
 
 app = App(
     name="i3d",
@@ -87,6 +89,9 @@ def launch(
     global _debug
     _debug = debug
     check_values(tokens)
+    if tokens and tokens[0] in ONE_PROCESS and num_processes() > 1:
+        todo = "leave torchrun out, or unset RANK and WORLD_SIZE"
+        raise InputError(f"i3d {tokens[0]}: runs in one process, not in {num_processes()}; {todo}")
     with log_to_stderr(quiet=quiet, verbose=verbose), checkpoints_in(checkpoints):
         return app([STDIN_WORD if word == STDIN else word for word in tokens], console=Console())
 

@@ -1,12 +1,13 @@
 """What the package logs, as lines on stderr."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from i3d.errors import InputError
+from i3d.errors import InputError, counted
 from i3d.utils.launcher import launched_as
 
 log: Final = logging.getLogger("i3d")
@@ -18,6 +19,26 @@ def is_first_rank() -> bool:
         return launched_as()[0] == 0
     except InputError:  # commands of several processes raise it
         return True
+
+
+def num_processes() -> int:
+    """How many processes a launcher such as torchrun has started; 1 for variables of no launcher."""
+    try:
+        return launched_as()[1]
+    except InputError:
+        return 1
+
+
+def unreadable_code(num_bad: int, one: str) -> int:
+    """The exit code of a command whose processes divide its files, `num_bad` of which could not be read.
+
+    It is 0 under torchrun, which would end the other processes and print a traceback: the first process logs that.
+    """
+    is_launched = num_processes() > 1 or "TORCHELASTIC_RUN_ID" in os.environ
+    if num_bad and is_launched and is_first_rank():
+        what = f"{counted(num_bad, one)} could not be read"
+        log.warning("%s; the exit code is 0 under torchrun, where 3 would end the other processes", what)
+    return 3 if num_bad and not is_launched else 0
 
 
 class _Handler(logging.Handler):

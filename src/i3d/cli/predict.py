@@ -59,7 +59,7 @@ def predict(*videos: shared.Videos, options: PredictOptions = PredictOptions()) 
 
     The network is the pretrained one of Kinetics-400, or --model. Networks of clips score the clips of their own test;
     the fraction of the video that these cover is printed. '-' reads one video from the standard input. Exit code 3:
-    some video could not be read.
+    some video could not be read (under torchrun 0, with a warning).
 
     Examples:
       i3d predict clip.mp4

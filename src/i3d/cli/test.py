@@ -94,7 +94,7 @@ def evaluate(
     torchrun each process scores a part. With --flow-model, the scores of RGB and flow are fused, and those of each
     are saved beside --out. --frame-order repeats the test with the frames of each view shuffled (by --seed), reversed,
     or the middle one repeated. The accuracy that is lost comes from frame order, direction of time, and motion. Exit
-    code 3: some clip could not be read.
+    code 3: some clip could not be read (under torchrun 0, with a warning).
 
     Examples:
       i3d test run/best.safetensors --data actions/clips.csv --out result.json --report report.html

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.cli import output
-from i3d.cli.messages import is_first_rank, log
+from i3d.cli.messages import is_first_rank, log, unreadable_code
 from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, config_parser, read_clips, read_config_arguments
 from i3d.cli.output_files import check_writable
 from i3d.data.resume import Resume, finish_log
@@ -67,8 +67,8 @@ def _run_test(options: argparse.Namespace, device: str | None) -> Evaluation:
         out=out,
         force=options.force,
     )
-    if evaluation.bad and is_first_rank():  # of several processes, one that fails would end the others
-        raise SystemExit(3)
+    if code := unreadable_code(len(evaluation.bad), "clip"):
+        raise SystemExit(code)
     return evaluation
 
 

@@ -10,7 +10,7 @@ from torch import device as torch_device
 from i3d.cli import output
 from i3d.cli.checks import frame_rate
 from i3d.cli.features import CROPS, CompareOptions, FeatureOptions
-from i3d.cli.messages import is_first_rank, log
+from i3d.cli.messages import is_first_rank, log, unreadable_code
 from i3d.cli.run.setup import compute_config
 from i3d.cli.streams import Streams
 from i3d.errors import InputError, printable
@@ -54,11 +54,9 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
                 log.warning("%s: %s", printable(row.target.video), note)
     lines = init_world(torch_device("cpu")).all_gather([f"{num_good} {num_reused} {num_bad}"])  # waits for all ranks
     num_good, num_reused, num_bad = (sum(map(int, counts)) for counts in zip(*map(str.split, lines), strict=True))
-    if not is_first_rank():  # of several processes, one that fails would end the others
-        return 0
     reused = f", {num_reused} reused" if num_reused else ""
     log.info("features of %d of %d videos%s, in %s", num_good, num_good + num_bad, reused, printable(str(out)))
-    return 3 if num_bad else 0
+    return unreadable_code(num_bad, "video")
 
 
 def run_compare(ours: Path, theirs: Path, options: CompareOptions) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from i3d.cli import output
-from i3d.cli.messages import log
+from i3d.cli.messages import log, unreadable_code
 from i3d.cli.predict import PredictOptions
 from i3d.cli.run.setup import compute_config, warn_if_incomplete
 from i3d.cli.streams import Fusion, Streams, check_flow_method
@@ -34,7 +34,7 @@ def run_predict(paths: list[str], options: PredictOptions, networks: Streams, fu
     if world.size > 1 and STDIN in paths:
         raise InputError("-: the standard input is of one process; give files to several")
     rows, protocol_line = _predict_share(paths, options, _load(networks, fusion, options), world)
-    if world.rank > 0:  # of several processes, one that fails would end the others
+    if world.rank > 0:
         return 0
     bad = sum(row.status == "error" for row in rows)
     if out is not None:
@@ -46,7 +46,7 @@ def run_predict(paths: list[str], options: PredictOptions, networks: Streams, fu
     if annotated is not None and not bad:
         annotate(paths[0], rows[0], annotated, frames_fps=options.frames_fps, limits=_limits(options), force=True)
         log.info("labels drawn on the video: %s", printable(str(annotated)))
-    return 3 if bad else 0
+    return unreadable_code(bad, "video")
 
 
 def _predict_share(

@@ -8,7 +8,7 @@ from typing import Final
 
 from i3d.cli import output
 from i3d.cli.checks import refuse
-from i3d.cli.messages import is_first_rank, log
+from i3d.cli.messages import is_first_rank, log, unreadable_code
 from i3d.cli.options import StreamOptions
 from i3d.cli.run.score import check_bad_as_wrong, finish, with_metrics
 from i3d.cli.run.setup import compute_config, frame_naming, if_interrupted, read_dataset, warn_if_incomplete
@@ -70,8 +70,8 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
                 on_progress=bar,
             )
         tested.append(evaluations)
-    is_bad = any(evaluations[0].bad for evaluations in tested)
-    if not is_first_rank():  # of several processes, one that fails would end the others
+    num_bad = max(len(evaluations[0].bad) for evaluations in tested)
+    if not is_first_rank():
         return 0
     result = tested[0]
     if len(tested) == 2:
@@ -81,8 +81,8 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
     if out is not None:
         places = [out] if len(tested) == 1 else [*(_beside(out, name) for name in STREAMS), out]
         for place in places:
-            finish_log(place, *places, is_complete=not is_bad)
-    return 3 if is_bad else 0
+            finish_log(place, *places, is_complete=not num_bad)
+    return unreadable_code(num_bad, "clip")
 
 
 def run_frame_orders(model: str, options: TestOptions) -> int:
@@ -106,7 +106,7 @@ def run_frame_orders(model: str, options: TestOptions) -> int:
     output.log_unreadable(clip.reason for clip in bad)
     output.log_notes(result.evaluations["forward"].clip_notes)
     output.print_result(result, output.print_frame_orders, json=options.json)
-    return 3 if bad else 0
+    return unreadable_code(len(bad), "clip")
 
 
 def _evaluation_options(
