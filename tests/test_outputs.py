@@ -1,7 +1,11 @@
 """No command replaces a file that it did not write itself, reads and writes one file, or runs twice on one output."""
 
+import os
 import shutil
+import signal
+from itertools import count
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -203,6 +207,58 @@ def test_class_names_beside_a_list_are_not_replaced_by_others(place, command):
     result = run("data", command, "other.csv", "--out", "o.tsv", "--force")
     assert "o.classes.txt: has other class names, which may be those of o.csv too; choose another" in result.stderr
     assert (result.returncode, contents(place)) == (2, before)
+
+
+def killed_at_rename(words, number, *, before):
+    """Run a command in a process that is killed before or after a rename; whether it came to its end."""
+    child = os.fork()
+    if child == 0:
+        renames, rename = count(), Path.replace
+
+        def replace(path, target):
+            is_last = next(renames) == number
+            if not (is_last and before):
+                rename(path, target)
+            if is_last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        with mock.patch.object(Path, "replace", replace):
+            os._exit(run(*words).returncode)
+    return not os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("words", "listed", "names"),
+    [
+        ("data list new.csv --out o.txt", "o.txt", "o.classes.txt"),
+        ("data extract-frames new.csv --out o --workers 0", "o/list.txt", "o/classes.txt"),
+    ],
+)
+def test_a_kill_leaves_no_list_without_its_class_names_and_nothing_hidden(place, words, listed, names, force, before):
+    """With --force the files of a shorter list, which has another class, are replaced."""
+    (place / "first.csv").write_text("path,label\nclip.mp4,zumba\n")
+    (place / "new.csv").write_text("path,label\nclip.mp4,archery\ncut.mkv,abseiling\n")
+    command, out = [*words.split(), *["--force"] * force], words.split()[4]
+    for number in count():
+        for path in place.glob("o*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if force:
+            assert run(*(word.replace("new", "first") for word in command)).returncode == 0
+        is_over = killed_at_rename(command, number, before=before)
+        if (place / listed).exists():
+            is_old = len((place / listed).read_text().splitlines()) == 1
+            assert (place / names).read_text() == ("zumba\n" if is_old else "abseiling\narchery\n")
+        result = run(*command)
+        assert result.returncode == 0 or (not force and f"{out}: the file exists" in result.stderr)
+        assert (place / listed).exists()
+        assert (place / names).read_text() == "abseiling\narchery\n"
+        assert not [path for path in place.rglob(".*") if path.is_file() and path.name != ".i3d-frames.json"]
+        if is_over:
+            break
+    assert number > 1
 
 
 @pytest.mark.parametrize(

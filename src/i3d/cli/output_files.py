@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from i3d.cli.messages import is_first_rank
 from i3d.errors import InputError
-from i3d.utils.outputs import check_new, check_resumable, locked_output
+from i3d.utils.outputs import check_new, check_resumable, locked_output, remove_abandoned_locks
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,14 @@ def guarded(function: Callable[..., object]) -> Callable[..., object]:
         bound.apply_defaults()
         values = list(_values(get_type_hints(function, include_extras=True), bound.arguments))
         force = any(value.value for value in values if value.name == "force")
+        outputs = [(value.output, value.value) for value in values if value.output and value.value is not None]
+        outputs = outputs if is_first_rank() else []  # it writes for all
+        for _, path in outputs:
+            remove_abandoned_locks(path)
         with ExitStack() as locks:
-            for output in values if is_first_rank() else ():  # it writes for all
-                if output.output is not None and output.value is not None:
-                    _check_inputs(output.output, output.value, values)
-                    _lock(output.output, output.value, locks, force=force)
+            for output, path in outputs:
+                _check_inputs(output, path, values)
+                _lock(output, path, locks, force=force)
             return function(*args, **kwargs)
 
     return run

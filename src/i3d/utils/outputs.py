@@ -1,11 +1,12 @@
 """Which existing files an output may replace, and a lock, so that two commands never write one output."""
 
+import glob
 import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -162,6 +163,17 @@ def is_open_file(path: Path, handle: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(handle))
     except FileNotFoundError:
         return False
+
+
+def remove_abandoned_locks(path: Path) -> None:
+    """Remove the lock files that killed processes left of an output, and of files beside it such as its class names.
+
+    Call it before this process locks one of them, which would be released.
+    """
+    for lock in path.parent.glob(f".{glob.escape(path.stem)}.*{LOCK}"):
+        with suppress(OSError), lock.open("ab") as file:
+            if try_lock_for_process(file.fileno()) and is_open_file(lock, file.fileno()):
+                lock.unlink()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.dataset import check_dataset
 from i3d.data.check.report import write_report
 from i3d.data.class_files import classes_file
-from i3d.data.formats.write import SUFFIXES, write_annotations, write_classes
+from i3d.data.formats.write import SUFFIXES, write_with_classes
 from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import FlowSettings, FrameSettings
 from i3d.data.frame_folders import FrameNaming
@@ -163,8 +163,7 @@ def _write_list(annotations: Annotations, out: Path, *, force: bool, naming: Fra
                 what = f"has other class names, which may be those of {lists[0].name} too"
                 raise InputError(f"{names}: {what}; choose another name than {out.name}")
             check_new(str(names), names, force=force)
-        write_annotations(annotations, out, naming=naming, force=True)
-        write_classes(annotations.classes, names)
+        write_with_classes(annotations, out, names, naming=naming)
     return names
 
 

@@ -19,7 +19,7 @@ from i3d.data.labels import is_numbered
 from i3d.data.rows import Rows
 from i3d.errors import InputError, is_utf8, printable
 from i3d.utils.arguments import checks_types
-from i3d.utils.atomic_files import write_atomically
+from i3d.utils.atomic_files import replacing, write_atomically
 from i3d.utils.outputs import new_file
 
 log = logging.getLogger("i3d")
@@ -56,6 +56,20 @@ def list_content(annotations: Annotations, out: Path, *, naming: FrameNaming | N
         case _:
             text = _mmaction2(annotations, out, naming)
     return text.encode()
+
+
+def write_with_classes(annotations: Annotations, out: Path, names: Path, *, naming: FrameNaming | None = None) -> None:
+    """Write a list, and before it the file of its class names. Existing files are replaced.
+
+    After a kill, no list is there without its names, or with those of another list.
+    """
+    content, classes = list_content(annotations, out, naming=naming), classes_file(annotations.classes)
+    with replacing(out) as unfinished:
+        unfinished.write_bytes(content)
+        with replacing(names) as unfinished_names:
+            unfinished_names.write_bytes(classes)
+            if names.exists() and names.read_bytes() != classes:
+                out.unlink(missing_ok=True)  # its names are replaced first
 
 
 def write_classes(classes: tuple[str, ...], out: Path) -> None:

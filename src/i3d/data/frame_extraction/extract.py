@@ -119,9 +119,9 @@ def _finish(
     """Write the lists of all folders; the result."""
     written = {n: result for n, result in results.items() if isinstance(result, FrameFolder)}
     listed = [(clip, jobs[n].folder, written.get(n)) for clip, n in zip(annotations, numbers_N, strict=True)]
-    _write_lists(out, settings, listed, append=append)
     if annotations.classes:
-        write_classes(annotations.classes, out / CLASSES)
+        _write_classes(annotations.classes, out)  # no list is there without its class names
+    _write_lists(out, settings, listed, append=append)
     notes = [(jobs[number].path, note) for number, result in written.items() for note in result.notes]
     notes += [(clip.path, UNLISTED) for clip, folder, _ in listed if _is_ambiguous(clip, folder)]
     return ExtractionResult(
@@ -284,6 +284,15 @@ def _write_lists(
             write_atomically(out / name, contents[name])
         else:  # of an earlier run
             (out / name).unlink(missing_ok=True)
+
+
+def _write_classes(classes: tuple[str, ...], out: Path) -> None:
+    """Write the class names. Lists with other names are removed before: new ones follow."""
+    path = out / CLASSES
+    if path.exists() and path.read_bytes() != classes_file(classes):
+        for name in LISTS.values():
+            (out / name).unlink(missing_ok=True)
+    write_classes(classes, path)
 
 
 def _lines_of_others(out: Path, name: str, folders: set[str]) -> list[str]:
