@@ -1,5 +1,6 @@
 """Folders that cannot be listed and disks that fail: the folder is named, and nothing is left out in silence."""
 
+import builtins
 import errno
 import io
 import os
@@ -238,3 +239,72 @@ def test_a_file_whose_first_bytes_fail_is_one_row(inputs, tmp_path, monkeypatch,
     assert "bad.mp4" in result.output
     reasons = ("Input/output error", "Invalid argument", "not a regular file")  # of reading, of seeking its end
     assert any(reason in result.output for reason in reasons)
+
+
+class Failing(io.FileIO):
+    """A file on a disk that fails: it can be opened, and the error of reading it has no file name."""
+
+    def readinto(self, _):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def readall(self):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def fail_to_read(monkeypatch, file):
+    real = io.open
+
+    def fail(path, mode="r", *args, **options):
+        is_it = isinstance(path, str | os.PathLike) and Path(os.path.abspath(path)) == file
+        if not is_it or mode not in ("r", "rb"):
+            return real(path, mode, *args, **options)
+        raw = io.BufferedReader(Failing(path))
+        return raw if mode == "rb" else io.TextIOWrapper(raw, encoding="utf-8")
+
+    for module in (io, builtins):
+        monkeypatch.setattr(module, "open", fail)
+
+
+READERS = {  # file that cannot be read: the words before, and those that read it
+    "list.csv": ("", "data list list.csv --out o.csv"),
+    "names.txt": ("", "data list list.csv --out o.csv --classes names.txt"),
+    "clips/run/a.mp4": ("", "data pack list.csv --out out"),
+    "out/clips/run/a/img_00001.jpg": ("extract", "data pack out/list.txt --out packed"),
+    "out/list.txt": ("extract", "extract"),
+    "out/classes.txt": ("extract", "extract"),
+    "out/.i3d-frames.json": ("extract", "extract"),
+    "packed/classes.txt": ("data pack list.csv --out packed", "data list packed --out o.csv"),
+    "packed/clips.csv": ("data pack list.csv --out packed", "data list packed --out o.csv"),
+    "packed/index.npz": ("data pack list.csv --out packed", "data list packed --out o.csv"),
+    "packed/SHA256SUMS": ("data pack list.csv --out packed", "data list packed --out o.csv"),
+    "o.classes.txt": ("data list list.csv --out o.csv", "data list list.csv --out o.csv --force"),
+    "features/a.npy": ("features", "features"),
+    "features/a.json": ("features", "features"),
+    "log.jsonl": ("", "plot log.jsonl --out o.png"),
+    "result.json": ("", "score result.json"),
+    "m.safetensors": ("", "models show m.safetensors"),
+    "tiny.yaml": ("", "models show tiny.yaml"),
+}
+SHORT = {
+    "extract": "data extract-frames list.csv --out out --workers 0",
+    "features": "features clips/run/a.mp4 --out features --model m.safetensors --padding repeat --window 8",
+}
+
+
+@pytest.mark.parametrize("file", READERS)
+def test_a_file_that_cannot_be_read_is_named(inputs, tmp_path, monkeypatch, file):
+    shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    (tmp_path / "log.jsonl").write_text("{}\n")
+    (tmp_path / "result.json").write_text("{}\n")
+    before, reads = (SHORT.get(words, words).split() for words in READERS[file])
+    assert not before or run(*before).returncode == 0
+    with monkeypatch.context() as patch:
+        fail_to_read(patch, tmp_path / file)
+        result = run(*reads)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode in (2, 3), result.output
+    assert len(errors) == 1
+    assert file in errors[0]
+    assert "Input/output error" in errors[0] or file.endswith(".json") or "cannot be read" in errors[0]

@@ -17,7 +17,7 @@ from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.shards import BLOCK, CLASSES, INDEX, LIST, SHARD, SUMS, Integers, spans
 from i3d.errors import InputError
 from i3d.utils.arguments import checks_types
-from i3d.utils.atomic_files import naming_full_disk, unfinished_folder, write_atomically
+from i3d.utils.atomic_files import naming_file, read_bytes, unfinished_folder, write_atomically
 from i3d.utils.outputs import check_outside, output_folder
 from i3d.video.frame_names import is_half_of_flow
 from i3d.video.images import images_in
@@ -48,7 +48,7 @@ def pack_dataset(
     check_outside(out, annotations.source)
     annotations.check_present()
     annotations.check_utf8(LIST)  # before hours of copying
-    with naming_full_disk(out), unfinished_folder(out.parent) as unfinished:
+    with naming_file(out), unfinished_folder(out.parent) as unfinished:
         folder = unfinished / out.name
         folder.mkdir()
         files, shard_sizes = _write_shards(annotations, folder, shard_bytes, on_clip)
@@ -103,7 +103,7 @@ def _write_shards(
         shard = folder / SHARD.format(len(shard_sizes))
         with tarfile.open(shard, "w", format=tarfile.PAX_FORMAT) as tar:
             while file is not None and tar.offset < shard_bytes:
-                name, content = file[0], file[1].read_bytes()
+                name, content = file[0], read_bytes(file[1])
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))

@@ -28,6 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.errors import InputError, VideoError, first_line
+from i3d.utils.atomic_files import read_bytes
+from i3d.utils.outputs import file_hash
 from i3d.video.base import DEFAULT_LIMITS, Limits, Video
 from i3d.video.reader import open_video
 
@@ -217,7 +219,7 @@ def spans(
 def stated_digest(root: Path, name: str) -> str:
     """The SHA-256 of a file of a packed dataset when it was packed; "" if none is stated."""
     try:
-        lines = (root / SUMS).read_text(encoding="utf-8").splitlines()
+        lines = read_bytes(root / SUMS).decode().splitlines()
     except FileNotFoundError as error:
         raise ValueError(f"no {SUMS} is beside it, as an older version of i3d packed it") from error
     return next((line.split("  ")[0] for line in lines if line.endswith(f"  {name}")), "")
@@ -225,7 +227,7 @@ def stated_digest(root: Path, name: str) -> str:
 
 def is_as_packed(root: Path, name: str) -> bool:
     """Whether the list or the class names of a packed dataset are as they were packed."""
-    return hashlib.sha256((root / name).read_bytes()).hexdigest() == stated_digest(root, name)
+    return file_hash(root / name) == stated_digest(root, name)
 
 
 def open_stored_video(path: Path | PackedPath, *, limits: Limits = DEFAULT_LIMITS) -> Video:

@@ -54,14 +54,20 @@ def writing_to(place: str, todo: str) -> Iterator[None]:
 
 
 @contextmanager
-def naming_full_disk(path: Path) -> Iterator[None]:
-    """The error of a full disk, which has no file name where a file was open already, names `path`."""
+def naming_file(path: Path) -> Iterator[None]:
+    """An error of the disk, which has no file name where a file was open already, names `path`."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL and error.errno != errno.EIO and error.filename is None:
+        if error.errno is not None and error.filename is None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. An error of reading it has its name, which that of `Path.read_bytes` lacks."""
+    with naming_file(path):
+        return path.read_bytes()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.errors import InputError, check_not_empty
-from i3d.utils.atomic_files import try_lock_for_process, unfinished_folder, write_atomically, writing_to
+from i3d.utils.atomic_files import naming_file, try_lock_for_process, unfinished_folder, write_atomically, writing_to
 
 PNG_METADATA: Final = {"Software": "i3d"}
 PNG_MARK: Final = b"tEXtSoftware\0i3d"
@@ -142,7 +142,7 @@ def content_hash(content: bytes) -> str:
 
 def file_hash(path: Path) -> str:
     """The `content_hash` of a file, which is read in blocks."""
-    with path.open("rb") as file:
+    with naming_file(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -4,7 +4,6 @@ Nothing in it can be executed. The JSON is a `Card`: recipe (network, preprocess
 licence, origin and training.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -17,7 +16,7 @@ from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Settings, first_error
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import replacing
-from i3d.utils.outputs import new_file
+from i3d.utils.outputs import file_hash, new_file
 from i3d.weights.file_checksum import FileChecksum, save_with_checksum
 from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
 from i3d.weights.foreign.numbers import Array
@@ -78,5 +77,4 @@ def load_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[Mapping[s
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_hash(path)

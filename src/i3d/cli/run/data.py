@@ -23,6 +23,7 @@ from i3d.data.pack import pack_dataset
 from i3d.data.preview import preview_dataset
 from i3d.data.split import split_annotations
 from i3d.errors import InputError, counted, printable
+from i3d.utils.atomic_files import read_bytes
 from i3d.utils.outputs import check_new, locked_output
 
 
@@ -157,7 +158,7 @@ def _write_list(annotations: Annotations, out: Path, *, force: bool, naming: Fra
     """Write a list and, beside it, the file of its class names, whose path is returned."""
     names = out.with_suffix(CLASSES_SUFFIX)
     with locked_output(str(names), names):  # lists of other suffixes share it
-        if not (names.is_file() and names.read_bytes() == classes_file(annotations.classes)):
+        if not (names.is_file() and read_bytes(names) == classes_file(annotations.classes)):
             lists = [path for suffix in SUFFIXES if (path := out.with_suffix(suffix)) != out and path.exists()]
             if names.exists() and lists:
                 what = f"has other class names, which may be those of {lists[0].name} too"

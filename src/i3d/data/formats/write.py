@@ -19,7 +19,7 @@ from i3d.data.labels import is_numbered
 from i3d.data.rows import Rows
 from i3d.errors import InputError, is_utf8, printable
 from i3d.utils.arguments import checks_types
-from i3d.utils.atomic_files import replacing, write_atomically
+from i3d.utils.atomic_files import read_bytes, replacing, write_atomically
 from i3d.utils.outputs import new_file
 
 log = logging.getLogger("i3d")
@@ -68,7 +68,7 @@ def write_with_classes(annotations: Annotations, out: Path, names: Path, *, nami
         unfinished.write_bytes(content)
         with replacing(names) as unfinished_names:
             unfinished_names.write_bytes(classes)
-            if names.exists() and names.read_bytes() != classes:
+            if names.exists() and read_bytes(names) != classes:
                 out.unlink(missing_ok=True)  # its names are replaced first
 
 

@@ -30,7 +30,7 @@ from i3d.data.frame_folders import RECORD
 from i3d.data.resume import check_settings, read_record
 from i3d.errors import InputError, counted, printable
 from i3d.utils.arguments import checks_types
-from i3d.utils.atomic_files import UNFINISHED, remove_abandoned_folders, write_atomically, writing_to
+from i3d.utils.atomic_files import UNFINISHED, read_bytes, remove_abandoned_folders, write_atomically, writing_to
 from i3d.utils.outputs import (
     WRITTEN,
     check_outside,
@@ -227,7 +227,7 @@ def _check_out(
         for name in LISTS.values():
             check_recorded(out / name, recorded(record, name), todo=todo)
     classes = out / CLASSES
-    if not force and classes.exists() and classes.read_bytes() != classes_file(annotations.classes):
+    if not force and classes.exists() and read_bytes(classes) != classes_file(annotations.classes):
         todo = "give the same classes (--classes), choose another folder, or replace them with --force"
         raise InputError(f"{classes}: other classes than those of {annotations.source}; {todo}")
     for job in jobs:
@@ -289,7 +289,7 @@ def _write_lists(
 def _write_classes(classes: tuple[str, ...], out: Path) -> None:
     """Write the class names. Lists with other names are removed before: new ones follow."""
     path = out / CLASSES
-    if path.exists() and path.read_bytes() != classes_file(classes):
+    if path.exists() and read_bytes(path) != classes_file(classes):
         for name in LISTS.values():
             (out / name).unlink(missing_ok=True)
     write_classes(classes, path)
