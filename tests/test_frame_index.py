@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import struct
 import time
 
 import av
@@ -12,6 +13,7 @@ import pytest
 from i3d.errors import VideoError
 from i3d.video import Limits, open_video
 from support.codecs import CODECS, clip_in, clips_of
+from support.fields import write_fields
 from support.rendering import encode, numbered_frame, read_number, render
 
 
@@ -199,6 +201,61 @@ def test_a_lost_chunk_of_an_avi_moves_no_frame(tmp_path, codec):
         with open_video(path) as video:
             assert np.array_equal(video.frames_at(indices).frames_THWC, [frames[i] for i in indices])
             assert notes[0] in video.notes or codec == "vp8"  # decoded from the start, but not to the end
+
+
+@pytest.mark.parametrize("name", ["fields.mkv", "fields.mp4", "fields.ts"])
+@pytest.mark.parametrize("in_one_packet", [False, True])
+def test_frames_coded_as_two_fields_are_exact(tmp_path, name, in_one_packet):
+    frames = check_frames_by_index(write_fields(tmp_path / name, 24, in_one_packet=in_one_packet))
+    assert len(frames) == 24
+    assert np.all(np.diff([int(frame_HWC.mean()) for frame_HWC in frames]) > 0)
+
+
+def stamps_of(path):
+    """(offset, time stamp) of each block of a Matroska file with one cluster."""
+    content = path.read_bytes()
+    with av.open(str(path)) as container:
+        stamps = [packet.pts for packet in container.demux(video=0) if packet.size]
+    return [(content.index(b"\x81" + struct.pack(">h", stamp)) + 1, stamp) for stamp in stamps]
+
+
+def changed_stamps(path):
+    """Yield the file with one bit of one time stamp flipped, or with two time stamps exchanged, a few of each."""
+    random, stamps, content = np.random.RandomState(0), stamps_of(path), path.read_bytes()
+    changes = [(at, stamp ^ 1 << bit) for at, stamp in stamps[1:] for bit in (2, 4, 6, 8)]
+    changes = [[changes[k]] for k in random.choice(len(changes), 6, replace=False)]
+    for first, second in zip(stamps[2:-1:6], stamps[3::6], strict=False):
+        changes.append([(first[0], second[1]), (second[0], first[1])])
+    for change in changes:
+        changed = bytearray(content)
+        for at, stamp in change:
+            struct.pack_into(">h", changed, at, stamp)
+        path.write_bytes(changed)
+        yield change
+
+
+@pytest.mark.parametrize("codec", ["h264 closed", "h264 open", "hevc closed", "mpeg4 b", "mpeg2 open", "vp9"])
+def test_a_wrong_time_stamp_moves_no_frame(tmp_path, codec):
+    """A frame is known by its place in the order of display, which its time stamp only repeats."""
+    path = clip_in(codec, "mkv", tmp_path, num_frames=24)
+    for change in changed_stamps(path):
+        with open_video(path) as video:
+            frames = list(video.stream())
+        for indices in ([1], [2, 5], [10], [17, 20], [len(frames) - 1]):
+            with open_video(path) as video:
+                frames_THWC = video.frames_at(indices).frames_THWC
+            assert np.array_equal(frames_THWC, [frames[i] for i in indices]), (change, indices)
+
+
+def test_a_wrong_time_stamp_is_noted_by_index_too(tmp_path):
+    path = render(tmp_path / "clip.mkv", options={"x264-params": "bframes=3:b-adapt=0:b-pyramid=0"}, num_frames=24)
+    content, (at, stamp) = bytearray(path.read_bytes()), stamps_of(path)[2]
+    struct.pack_into(">h", content, at, stamp ^ 0x40)
+    path.write_bytes(content)
+    for indices in ([1], [5], [23]):
+        with open_video(path) as video:
+            assert [read_number(frame_HWC) for frame_HWC in video.frames_at(indices).frames_THWC] == indices
+            assert video.notes == ("its time stamps are not in the order of its frames: damaged?",)
 
 
 @pytest.mark.parametrize(("codec", "suffix", "options"), [

@@ -39,7 +39,7 @@ from i3d.video.opening import (
     video_stream,
     why_not_opened,
 )
-from i3d.video.packets import SKIPPING_CODECS, TIMED_CONTAINERS, Continuity, FrameIndex, PacketLog
+from i3d.video.packets import DISORDERED, SKIPPING_CODECS, TIMED_CONTAINERS, Continuity, FrameIndex, PacketLog
 from i3d.video.pixels import blend_onto_black, orientation
 
 FORMATS: Final = (
@@ -163,6 +163,8 @@ class ContainerVideo(Video):
             num_failed += has_begun and bool(errors)
             for frame in frames:
                 log.add_frame(frame)
+                if log.is_disordered:
+                    self._notes[DISORDERED] = None
                 num_corrupt += frame.is_corrupt
                 self.num_damaged = max(self.num_damaged, num_corrupt, num_failed)
                 self._set_size(frame)

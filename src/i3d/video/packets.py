@@ -8,9 +8,7 @@ start. So is a stream with a packet that does not begin a frame as its codec pre
 
 from __future__ import annotations
 
-import re
 from array import array
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -20,6 +18,8 @@ import numpy.typing as npt
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+
+from i3d.video.display_order import display_order
 
 TIMED_CONTAINERS: Final = ("mov", "matroska")
 INTER_CODECS: Final = ("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "h263", "flv1", "ffv1")
@@ -32,14 +32,7 @@ STEADY_CONTAINERS: Final = ("mpegts", "mpeg")  # recordings of broadcasts: one f
 PARSER_DELAY: Final = 2  # so many packets after one that FFmpeg flags, the break in the counters is over
 MIN_STEPS: Final = 4  # from which a frame rate is recognised as constant
 MAX_GAP: Final = 10  # seconds; a longer one is the join of two recordings
-
-# Start of a frame or field of MPEG-1 and 2, of type I, P or B.
-MPEG_FRAME: Final = re.compile(rb"\x00\x00\x01\x00.[\x08-\x1f\x48-\x5f\x88-\x9f\xc8-\xdf]", re.DOTALL)
-STRUCTURE: Final = re.compile(rb"\x00\x00\x01\xb5[\x80-\x8f].(.)", re.DOTALL)  # of MPEG-2: frame, or which field
-SLICE: Final = re.compile(rb"\x00\x00\x01[\x01-\xaf]")
-VOP: Final = b"\0\0\1\xb6"  # of MPEG-4
-FRAME_OBUS: Final = frozenset({3, 6})  # AV1: a frame header, a frame
-RESERVED_OBUS: Final = frozenset({0, *range(9, 15)})
+DISORDERED: Final = "its time stamps are not in the order of its frames: damaged?"
 
 
 @dataclass(frozen=True)
@@ -65,12 +58,13 @@ class PacketLog:
         self.is_complete = self._is_frame_each and (self._is_timed or kind == "avi")
         # 4:4:4 of older x264 deviates from the standard; FFmpeg corrects that only after reading the first packet.
         self._one_key = codec.name == "h264" and (codec.pix_fmt or "").startswith(("yuv444", "yuvj444", "gbr"))
-        self._is_reordered = codec.has_b_frames
-        self._holds_frame = frame_check(codec.codec.canonical_name, codec.extradata)
+        self._place = display_order(codec.codec.canonical_name, codec.extradata)
         self._pts, self._dts, self._key_pts, self._is_displayed = array("q"), array("q"), array("q"), bytearray()
+        self._places = array("q")  # of the packets in the order of display, by their own headers
         self._num_packets, self._num_frames, self._has_fields = 0, 0, False
         self._last = (0, 0)  # time stamp and duration of the last displayed packet
         self.frame_pts = array("q")  # of the decoded frames, in display order
+        self.is_disordered = False  # a frame has an earlier time stamp than the one before
 
     def add(self, packet: Packet[VideoStream]) -> None:
         """Record the next packet. One whose frame or time is uncertain makes the index impossible."""
@@ -89,34 +83,46 @@ class PacketLog:
         if self.is_complete:
             is_listed = packet.pts is not None and (self._is_timed or packet.pts == packet.dts)
             is_sound = not packet.is_corrupt and (not packet.is_discard or self._has_edit_lists)
-            self.is_complete = is_listed and is_sound and self._holds_frame(bytes(packet))
+            place = self._place(bytes(packet))
+            self.is_complete = is_listed and is_sound and place is not None
+            self._places.append(place or 0)
 
     def add_frame(self, frame: VideoFrame) -> None:
         """Record the next frame that the decoder gives."""
         self._num_frames += 1
         self._has_fields |= frame.interlaced_frame
         if frame.pts is not None:
+            is_earlier = len(self.frame_pts) > 0 and frame.pts < self.frame_pts[-1]
+            self.is_disordered |= is_earlier and self._is_timed and self.is_complete
             self.frame_pts.append(frame.pts)
 
     def index(self) -> FrameIndex | None:
-        """The frames of the stream; None where packets and frames may not correspond one to one."""
+        """The frames of the stream; None where packets and frames may not correspond one to one.
+
+        Time stamps that are not in the order of display are damaged: then no frame is known by its own.
+        """
+        listed = self._listed()
+        pts = np.array(self._pts, np.int64)
+        is_ordered = listed is not None and (np.diff(pts[np.argsort(np.array(self._places, np.int64))]) > 0).all()
+        return listed if is_ordered else None
+
+    def _listed(self) -> FrameIndex | None:
+        """The frames of the stream in the order of their time stamps; None where not each packet is one."""
         pts, key_pts = np.array(self._pts, np.int64), np.array(self._key_pts, np.int64)
         if not self.is_complete or not len(key_pts) or key_pts[0] != pts[0] or pts[0] != pts.min():
             return None
         displayed_pts = np.sort(pts[np.array(self._is_displayed, bool)])
         if len(np.unique(pts)) < len(pts) or not len(displayed_pts) or self.lost_packets():
             return None
-        if not self._is_reordered and (np.diff(pts) < 0).any():
-            return None  # damaged: without B-frames, times increase
         return FrameIndex(displayed_pts, np.sort(key_pts[: 1 if self._one_key else None]), self._last[1])
 
     def damage(self, period: Fraction) -> list[str]:
         """What packets and frames show of damage once all of both are recorded. `period`: of the frames, in seconds."""
-        notes, index, num_listed = [], self.index(), self._num_listed()
+        notes, listed, num_listed = [], self._listed(), self._num_listed()
         if num_listed is not None and num_listed != self._num_frames:
             notes.append(f"its container lists {num_listed} frames, {self._num_frames} can be decoded")
-        elif index is not None and not np.array_equal(index.pts, self.frame_pts):
-            notes.append("its time stamps are not in the order of its frames: damaged?")
+        elif listed is not None and not np.array_equal(listed.pts, self.frame_pts):
+            notes.append(DISORDERED)
         if lost := self.lost_packets():
             notes.append(lost)
         gap = self._gap(period)
@@ -185,65 +191,3 @@ class Continuity:
         if packet.dts is None or self._dts is None:
             return False
         return packet.is_keyframe and packet.dts - self._dts < self._max_step
-
-
-def frame_check(codec: str, extradata: bytes | None) -> Callable[[bytes], bool]:
-    """A function that is False for packets which certainly are not one frame of this codec."""
-    header = extradata or b""
-    match codec:
-        case "mpeg1video" | "mpeg2video":
-            return _holds_mpeg_frame
-        case "mpeg4":
-            return lambda packet: packet.count(VOP) == 1
-        case "h264" if header[:1] == b"\1" and len(header) > 4:
-            return lambda packet: _holds_slices(packet, (header[4] & 3) + 1, _is_avc_slice)
-        case "hevc" if header[:1] == b"\1" and len(header) > 21:
-            return lambda packet: _holds_slices(packet, (header[21] & 3) + 1, _is_hevc_slice)
-        case "av1":
-            return _holds_obus
-        case "mjpeg":
-            return lambda packet: packet.startswith(b"\xff\xd8") and b"\xff\xdb" in packet[: packet.find(b"\xff\xda")]
-    return bool
-
-
-def _holds_mpeg_frame(packet: bytes) -> bool:
-    """One frame, or its two fields, with slices."""
-    structures = sorted(content[0] & 3 for content in STRUCTURE.findall(packet))
-    num_parts = 1 if structures in ([], [3]) else 2 if structures == [1, 2] else 0
-    return len(MPEG_FRAME.findall(packet)) == num_parts and SLICE.search(packet) is not None
-
-
-def _holds_slices(packet: bytes, length_size: int, is_slice: Callable[[int], bool]) -> bool:
-    """The NAL units, each after its length, fill the packet; one is a slice (ISO 14496-15)."""
-    at, has_slice = 0, False
-    while at + length_size < len(packet):
-        unit = at + length_size
-        has_slice |= is_slice(packet[unit])
-        at = unit + int.from_bytes(packet[at:unit], "big")
-    return at == len(packet) and has_slice
-
-
-def _is_avc_slice(header: int) -> bool:
-    return 1 <= header & 0x9F <= 5
-
-
-def _is_hevc_slice(header: int) -> bool:
-    return header >> 1 < 32
-
-
-def _holds_obus(packet: bytes) -> bool:
-    """The units of AV1 are of known types, fill the packet, and one is a frame."""
-    at, kinds = 0, set()
-    while at < len(packet):
-        header, at = packet[at], at + 1 + (packet[at] >> 2 & 1)
-        kinds.add(header >> 3)
-        if not header & 2:  # without a size: up to the end
-            at = len(packet)
-            break
-        size = shift = 0
-        while at < len(packet) and shift < 56:
-            size, at, shift = size | (packet[at] & 127) << shift, at + 1, shift + 7
-            if packet[at - 1] < 128:
-                break
-        at += size
-    return at == len(packet) and not kinds & RESERVED_OBUS and not kinds.isdisjoint(FRAME_OBUS)
