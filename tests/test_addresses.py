@@ -185,6 +185,17 @@ def test_a_model_by_its_address(machine, capsys):
         assert "no file gone.pth" in result.stderr
     result = run_here(["i3d", "--checkpoints", "nowhere", "models"])
     assert (result.returncode, result.stderr) == (2, "error: --checkpoints nowhere: no such folder; check the path\n")
+    (machine / "file.pth").touch()
+    result = run_here(["i3d", "--checkpoints", "file.pth", "models"])
+    assert (result.returncode, result.stderr) == (2, "error: --checkpoints file.pth: is a file; name its folder\n")
+
+
+@pytest.mark.parametrize("value", ["", " ", os.pathsep])
+def test_an_empty_variable_of_folders_is_refused(machine, monkeypatch, value):
+    """As that of another variable that is not set: the caches alone would be searched."""
+    monkeypatch.setenv("I3D_CHECKPOINTS", value)
+    with pytest.raises(InputError, match=r"\$I3D_CHECKPOINTS: is empty; name folders in it, or unset it"):
+        find_weights(f"{HOST}/{published(machine / 'weights').name}")
 
 
 INITS = {  # key -> its place in a 0.x config

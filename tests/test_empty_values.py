@@ -44,6 +44,18 @@ def test_every_option_and_argument_refuses_an_empty_value(name, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
+def test_every_option_of_all_commands_refuses_an_empty_value(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [one for one in app.meta.assemble_argument_collection() if one.hint is not bool]
+    flags = [flag for argument in arguments for flag in argument.names if flag.startswith("--")]
+    assert flags == ["--checkpoints"]
+    for flag in flags:
+        for words in ([flag, "", "models"], ["models", flag, " "], [f"{flag}=", "models"], ["models", f"{flag}="]):
+            result = run(*words)
+            message = f"error: {flag}: the value is empty; write one, or leave it out\n"
+            assert (result.returncode, result.stdout, result.stderr) == (2, "", message), words
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_option_of_the_scripts_of_mmaction2_refuses_an_empty_value(script, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

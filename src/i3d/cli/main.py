@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
 from i3d._version import __version__
-from i3d.cli.checks import check_values
+from i3d.cli.checks import check_no_empty, check_values
 from i3d.cli.messages import log, log_to_stderr, num_processes
 from i3d.cli.usage import FLAGS, STDIN, STDIN_WORD, usage_error
 from i3d.errors import I3DError, InputError, VideoError, printable
@@ -103,6 +103,7 @@ def main() -> None:
 
 def _parse(tokens: list[str]) -> object:
     """Run the command of the tokens. Without any, the help is printed, and the usage is bad."""
+    check_no_empty(tokens)  # `launch` gets those of the command only
     words = [token for token in tokens if token not in GENERAL_FLAGS]
     if words and words[0] not in app.help_flags:
         return app.meta(tokens, console=Console())

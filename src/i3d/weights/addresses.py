@@ -47,7 +47,8 @@ def is_address(name: str) -> bool:
 def checkpoints_in(folder: Path | None) -> Iterator[None]:
     """Look into this folder first. None: only into the others."""
     if folder is not None and not folder.is_dir():
-        raise InputError(f"{OPTION} {printable(str(folder))}: no such folder; check the path")
+        what = "is a file; name its folder" if folder.exists() else "no such folder; check the path"
+        raise InputError(f"{OPTION} {printable(str(folder))}: {what}")
     before = _given[:]
     _given[:] = [] if folder is None else [folder]
     try:
@@ -114,8 +115,11 @@ def _search(address: str) -> tuple[list[Path], list[Path]]:
 
 
 def _named() -> list[Path]:
-    """The folders that the user named."""
-    return [*_given, *(Path(folder) for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder)]
+    """The folders that the user named. An InputError if the variable is set, and is empty."""
+    text = os.environ.get(VARIABLE)
+    if text is not None and not text.strip(f"{os.pathsep} "):
+        raise InputError(f"${VARIABLE}: is empty; name folders in it, or unset it")
+    return [*_given, *(Path(folder) for folder in (text or "").split(os.pathsep) if folder.strip())]
 
 
 def _names(address: str) -> tuple[str, re.Pattern[str]]:
