@@ -470,7 +470,7 @@ def test_the_file_round_trips(clips, models, tmp_path):
     document = json.loads((tmp_path / "r.json").read_text())
     assert (document["format"], document["version"], document["sha256"]) == (
         "i3d evaluation",
-        2,
+        3,
         evaluation.weights_sha256,
     )
     assert document["protocols"]["windows"]["metrics"]["top1"] == compute_metrics(evaluation).top1
@@ -491,6 +491,7 @@ def test_a_file_that_was_edited_is_refused(some_bad, models, tmp_path, suffix):
     assert bad
     (name,) = clips[0]["scores"]
     other = {**clips[0], "scores": {name: clips[0]["scores"][name][::-1]}}
+    metrics = good["protocols"][name]["metrics"]
     for change in (
         {"clips": clips[1:]},
         {"clips": [*clips, clips[0]]},
@@ -507,9 +508,19 @@ def test_a_file_that_was_edited_is_refused(some_bad, models, tmp_path, suffix):
         {"protocols": {name: {**good["protocols"][name], "average": "score"}}},
         {"protocols": {name: {**good["protocols"][name], "protocol": "another protocol"}}},
         {"sha256": "0" * 64},
+        {"counts": {**good["counts"], "wrong": 0}},
+        {"frame_naming": {"template": "x_{:05}.jpg", "first": 1, "modality": "rgb"}},
+        {"protocols": {name: {**good["protocols"][name], "metrics": {**metrics, "top1": 0.99}}}},
+        {"protocols": {name: {**good["protocols"][name], "metrics": None}}},
+        {"note": "of another test"},
+        {"clips": [{**clips[0], "comment": "x"}, *clips[1:]]},
     ):
         path.write_text(json.dumps({**good, **change}))  # which is YAML too
         with pytest.raises(i3d.InputError, match=rf"r\.{suffix}: damaged \(.*write it again with"):
+            read_evaluation(path)
+    if suffix == "yaml":
+        path.write_text(yaml.safe_dump({**good, 3: "a key that JSON does not have"}))
+        with pytest.raises(i3d.InputError, match=r"r\.yaml: damaged \("):
             read_evaluation(path)
 
 
@@ -522,7 +533,7 @@ def test_files_that_are_no_evaluation_are_refused(clips, models, tmp_path):
     good = json.loads(path.read_text())
     clip = good["clips"][0]
     for change, message in [
-        ({"version": 1}, "version '1' of the format, only 2 is supported"),
+        ({"version": 1}, "version '1' of the format, only 3 is supported"),
         ({"format": "x"}, "not an evaluation"),
         ({"classes": ["a", "b"]}, "damaged"),
         ({"clips": [{**clip, "labels": [7]}]}, "damaged .labels"),

@@ -1,13 +1,13 @@
 """Evaluations as a self-describing file: every clip with its scores by each protocol, and the metrics.
 
-Scores have all digits: reading returns the numbers that were written, and a digest shows whether they are still those.
+Scores have all digits: reading returns the numbers that were written, and a digest shows whether all is as written.
 The metrics are for readers without this package; `compute_metrics` recomputes them. `evaluation/exports.py` writes
 formats that are not read back.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +28,8 @@ from i3d.utils.atomic_files import write_atomically
 from i3d.utils.text import refuse_endless
 
 FORMAT: Final = "i3d evaluation"
-VERSION: Final = 2
+VERSION: Final = 3
+DIGEST: Final = "digest"
 YAML: Final = (".yaml", ".yml")
 Tested = tuple[Evaluation, Metrics]
 
@@ -64,10 +65,10 @@ def as_dict(tested: Sequence[Tested]) -> dict[str, Any]:
     if any((e.files_N, e.classes, e.weights_sha256, e.bad_as_wrong) != key for e, _ in tested):
         raise ValueError("the evaluations are not of the same clips and model, or count other clips")
     saves_views = bool(first.views_N)
-    return {
+    data: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "digest": digest_of([e for e, _ in tested]),
+        DIGEST: "",
         "model": first.model,
         "sha256": first.weights_sha256,
         "recipe": first.recipe,
@@ -89,32 +90,31 @@ def as_dict(tested: Sequence[Tested]) -> dict[str, Any]:
         "clips": [_clip([e for e, _ in tested], n) for n in range(len(first.files_N))],
         "bad": [asdict(bad) for bad in first.bad],
     }
+    return {**data, DIGEST: _digest_of([e for e, _ in tested], data)}
 
 
-def digest_of(evaluations: Sequence[Evaluation]) -> str:
-    """A hash of clips, labels, classes and scores, as they are in a file."""
+def _digest_of(evaluations: Sequence[Evaluation], data: Mapping[str, Any]) -> str:
+    """A hash of clips, labels and scores, as they are in a file, and of all its other values."""
     first = evaluations[0]
-    listed: list[Any] = [first.model, first.weights_sha256, first.recipe, first.data, first.classes, first.multi_label]
-    listed.append(first.bad_as_wrong)
+    listed: list[Any] = [{key: value for key, value in data.items() if key not in (DIGEST, "clips", "bad")}]
     listed += [first.files_N, first.names_N, first.labels_N, [asdict(bad) for bad in first.bad]]
     listed += [[n, asdict(part)] for n, part in enumerate(first.ranges_N) if part != ClipRange()]
     listed += [[n, note] for n, note in enumerate(first.notes_N) if note]
-    for e in evaluations:
-        listed.append([e.name, e.protocol, e.average, e.gflops, e.num_views_N, [v.num_frames_V for v in e.views_N]])
-    digest = hashlib.sha256(json.dumps(listed).encode())
+    listed += [[e.name, e.num_views_N, [v.num_frames_V for v in e.views_N]] for e in evaluations]
+    digest = hashlib.sha256(json.dumps(listed, sort_keys=True).encode())
     for e in evaluations:
         for values in [view.logits_VK for view in e.views_N] or [e.scores_NK]:
             digest.update(np.ascontiguousarray(values, "<f8").tobytes())
     return digest.hexdigest()
 
 
-def _check_complete(file: "_File", evaluations: Sequence[Evaluation]) -> None:
+def _check_complete(file: "_File", evaluations: Sequence[Evaluation], data: Mapping[str, Any]) -> None:
     """A ValueError for a file that was edited or damaged after it was written."""
     for name, listed in (("clips", file.clips), ("unreadable", file.bad)):
         if len(listed) != file.counts[name]:
             raise ValueError(f"it has {len(listed)} {name}, and states {file.counts[name]}")
-    if file.digest != digest_of(evaluations):
-        raise ValueError("its content is not what was written: its digest is of other clips, labels or scores")
+    if file.digest != _digest_of(evaluations, data):
+        raise ValueError("its content is not what was written: its digest is of other clips, labels, scores or metrics")
 
 
 @checks_types
@@ -132,14 +132,14 @@ def read_evaluations(path: Path, *, average: Average | None = None) -> tuple[Eva
         raise InputError(
             f"{path}: version {str(data.get('version'))[:20]!r} of the format, only {VERSION} is supported; test again"
         )
-    if "digest" not in data:
+    if DIGEST not in data:
         what = "has no digest, so that nobody can check that its scores are those of a test"
         raise InputError(f"{path}: {what}; write it again with `i3d test --out`")
     try:
         file = _File.model_validate(data)
-        _check_complete(file, [_evaluation(file, name, None) for name in file.protocols])
+        _check_complete(file, [_evaluation(file, name, None) for name in file.protocols], data)
         evaluations = tuple(_evaluation(file, name, average) for name in file.protocols)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:  # keys and values of YAML that JSON does not have: a TypeError
         why = f"{first_line(error)} is missing" if isinstance(error, KeyError) else first_line(error)
         why = first_error(error) if isinstance(error, ValidationError) else why
         raise InputError(f"{path}: damaged ({why}); write it again with `i3d test --out`") from error
@@ -209,7 +209,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
-class _Clip(_Frozen):
+class _Clip(_Frozen, extra="forbid"):
     file: str
     name: str
     labels: tuple[StrictInt, ...]
