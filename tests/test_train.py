@@ -350,6 +350,30 @@ def test_bad_clips_are_limited_and_reported(clips, tmp_path):
     assert "'3.mp4': no such file" in output
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("num_clips", "options", "todo"),
+    [
+        (7, [], "choose another --batch-size, or training.drop_last=true"),
+        (7, ["--set", "training.drop_last=true"], ""),
+        (7, ["--set", "training.freeze_norms=true"], ""),
+        (7, ["--batch-size", "4"], ""),
+        (7, ["--set", "training.sampling.num_clips=2"], ""),
+        (8, [], ""),
+        (8, ["--batch-size", "1"], "choose another --batch-size"),
+        (8, ["--batch-size", "7"], "choose another --batch-size, or training.drop_last=true"),
+    ],
+)
+def test_a_batch_of_one_value_per_channel_is_refused_before_training(tmp_path, num_clips, options, todo):
+    """The last map of these clips is 1 x 1 x 1: a batch norm of one clip has no variance."""
+    clips = make_clips(tmp_path, num_train=num_clips, num_val=0)
+    words = command(clips, tmp_path / "run", "--epochs", "1", "--accumulate", "1", "--workers", "0", *options)
+    output = finish(words, expected=2 if todo else 0)
+    assert output.splitlines()[-1].endswith(f"; {todo}") or not todo
+    assert "does not accept 1 clip of 6 frames of 28 x 28" in output or not todo
+    assert (tmp_path / "run").exists() != bool(todo)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

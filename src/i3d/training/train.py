@@ -18,12 +18,12 @@ from pydantic import ValidationError
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError, first_line, printable
+from i3d.errors import InputError, counted, first_line, printable
 from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, first_error
 from i3d.training.logger import MetricsLogger
-from i3d.training.optimizer import lr_factor
+from i3d.training.optimizer import freeze, lr_factor, set_mode
 from i3d.training.run import LOG_EVERY, TrainingRun
 from i3d.training.run_folder import DONE, LAST, OWN_FILES, RECIPE, RUN, SAVED, RunFolder, fingerprint, read_run
 from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime, training_of
@@ -37,6 +37,7 @@ from i3d.utils.distributed import local_device
 from i3d.utils.outputs import output_folder
 from i3d.utils.progress import ProgressCallback, ignore_progress
 
+ONE_VALUE: Final = "Expected more than 1 value per channel"  # of PyTorch, for the batch norm of a 1 x 1 x 1 map
 WARM_UP: Final = 3  # steps that a speed measurement leaves out
 
 
@@ -164,6 +165,7 @@ def _build_run(
         recipe, annotations, validation,
         accelerator=accelerator, compute=compute, seed=seed, naming=options.naming, max_bad=options.max_bad,
     )  # fmt: skip
+    _check_clip_shape(recipe, loader.last_batch_size)
     state, base_lr, messages = build_train_state(
         recipe, annotations, accelerator=accelerator, compute=compute, deterministic=options.deterministic,
         sharded=sharded, seed=seed, lr=options.lr,
@@ -334,7 +336,7 @@ def _resolve_recipe(
         loss_scale = training.loss_scale if precision == "fp16" else 0.0
         changes["training"] = training.model_copy(update={"precision": precision, "loss_scale": loss_scale})
     recipe = type(recipe)(**{**dict(recipe), **changes})
-    _check_clip_shape(recipe)
+    _check_clip_shape(recipe, training.batch_size)
     return recipe
 
 
@@ -364,16 +366,27 @@ def _describe(run: TrainingRun, annotations: Annotations, validation: Annotation
     return lines
 
 
-def _check_clip_shape(recipe: Recipe) -> None:
-    """Run the network on tensors without memory: it must accept the clips."""
+def _check_clip_shape(recipe: Recipe, num_clips: int) -> None:
+    """Run the network on tensors without memory: it must accept batches of so many clips in training."""
     training = training_of(recipe)
-    num_frames, side = training.sampling.clip_len, training.augmentation.size
-    shape = (training.batch_size, recipe.network.in_channels, num_frames, side, side)
+    sampling, side = training.sampling, training.augmentation.size
+    num_views = max(num_clips, 2 if training.sync_norms else 1) * sampling.num_clips  # other ranks add to its norms
+    shape = (num_views, recipe.network.in_channels, sampling.clip_len, side, side)
+    net = build_meta_network(recipe.network)
+    freeze(net, training)
+    set_mode(net, training)
     try:
         with torch.no_grad():
-            build_meta_network(recipe.network)(torch.empty(shape, device="meta"))
+            net(torch.empty(shape, device="meta"))
     except (ValueError, RuntimeError) as error:
+        is_last, todo = (
+            num_clips < training.batch_size,
+            "change training.sampling.clip_len or training.augmentation.size",
+        )
+        if ONE_VALUE in str(error):
+            todo = f"choose another --batch-size{', or training.drop_last=true' if is_last else ''}"
+        where = ", which the last batch of an epoch has" if is_last else ""
         raise InputError(
-            f"recipe {recipe.name}: its network does not accept {training.batch_size} clips of {num_frames} frames of "
-            f"{side} x {side} ({first_line(error)}); change training.sampling.clip_len or training.augmentation.size"
+            f"recipe {recipe.name}: its network does not accept {counted(num_clips, 'clip')} of {sampling.clip_len} "
+            f"frames of {side} x {side}{where} ({first_line(error)}); {todo}"
         ) from error

@@ -107,6 +107,11 @@ class ClipLoader:
         """Number of batches of an epoch on this rank."""
         return len(self._order(epoch))
 
+    @property
+    def last_batch_size(self) -> int:
+        """Clips in the last batch of every epoch on this rank, which may be fewer than in the others."""
+        return len(self._order(0)[-1])
+
     def batches(self, *, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from number `first` on."""
         num_clips = len(self.dataset)
