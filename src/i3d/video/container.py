@@ -28,7 +28,8 @@ from av.video.stream import VideoStream
 
 from i3d.errors import VideoError, counted, printable
 from i3d.video.base import MAX_GAP_SECONDS, DecodedFrame, FrameHWC, Limits, StampedFrame, Video, assign_times
-from i3d.video.file_headers import find_lost_fragment, find_truncation
+from i3d.video.file_headers import ends_in_full_packet, find_lost_fragment, find_truncation
+from i3d.video.last_frame import LastFrame
 from i3d.video.opening import (
     BUFFER_BYTES,
     DEFAULT_PERIOD,
@@ -128,10 +129,11 @@ class ContainerVideo(Video):
     def decode_frames(self) -> Iterator[DecodedFrame]:
         self._open()  # from the start, with a new decoder
         log, first_stamp, end = PacketLog(self._kind, self._stream), None, Fraction(0)
+        last = LastFrame(self._stream, self._kind)
 
         def stamped() -> Iterator[StampedFrame]:
             nonlocal first_stamp
-            for frame in self._decode_all(log):
+            for frame in self._decode_all(log, last):
                 pts = None if frame.pts is None else frame.pts * self._time_base
                 first_stamp = pts if first_stamp is None else first_stamp
                 yield pts, frame.duration * self._time_base if frame.duration else None, partial(self.to_rgb, frame)
@@ -148,16 +150,18 @@ class ContainerVideo(Video):
         if end == 0:
             raise VideoError(self.name, "it holds no frame that can be decoded", "check that the file is complete")
         self._note_short((first_stamp or Fraction(0)) + end)
+        self._note_incomplete(last)
         self._notes |= dict.fromkeys(log.damage(frame_period(self._stream)))
         if self._kind == "flv" and len(self._stream.container.streams.video) > 1:
             self._notes["it has packets of several codecs: damaged?"] = None
 
-    def _decode_all(self, log: PacketLog) -> Iterator[VideoFrame]:
+    def _decode_all(self, log: PacketLog, last: LastFrame) -> Iterator[VideoFrame]:
         """Decode from the start. Frames and packets in which the decoder reports errors are counted."""
         self.num_decoded = num_corrupt = num_failed = 0
         has_begun = False  # a recording may begin between two keyframes
         for packet in self._packets():
             log.add(packet)
+            last.add(packet)
             frames, errors = self.decode_packet(packet)
             has_begun |= packet.is_keyframe or bool(frames)
             num_failed += has_begun and bool(errors)
@@ -355,6 +359,12 @@ class ContainerVideo(Video):
         lost = sum(entry.pos + entry.size > size for entry in listed)
         if lost:
             self._notes[f"{counted(lost, 'frame lies', 'frames lie')} behind the end of the file: truncated?"] = None
+
+    def _note_incomplete(self, last: LastFrame) -> None:
+        """Note a transport stream that is cut within its last frame."""
+        is_cut = last.is_needed and ends_in_full_packet(self._file, self._size_in_bytes, self._stream.id)
+        if is_cut and last.is_incomplete(self.to_rgb):
+            self._notes["its last frame is incomplete: truncated?"] = None
 
     def _note_short(self, end: Fraction) -> None:
         """Note a video that ends earlier than its header states, as interrupted downloads and recordings do."""

@@ -28,6 +28,8 @@ SUFFIXES: Final = {  # by format; files of other formats are not judged
 }
 TS_PACKETS: Final = {188: 0, 192: 4, 204: 0}  # size of a transport stream's packet: where its sync byte is
 SYNC: Final = b"\x47"
+TS_PACKET_BYTES: Final = 188  # without a time stamp before it, or a checksum behind it
+PADDING: Final = b"\xff"  # fills the header of the last packet of a frame
 FLV_SIZE: Final = re.compile(rb"\x00\x08filesize\x00(.{8})", re.DOTALL)
 MAX_SIZE: Final = 1 << 50  # a larger stated size is damage
 BOX_OF_FRAGMENT: Final = re.compile(rb"traf|tfhd|trun")
@@ -157,6 +159,22 @@ def _gif(file: IO[bytes], size: int) -> str:
 def _transport_stream(file: IO[bytes], size: int) -> str:
     incomplete = size % _packet_size(_at(file, 0, 1024))
     return f"its last packet has {incomplete} bytes only" if incomplete else ""
+
+
+def ends_in_full_packet(file: IO[bytes], size: int, stream: int) -> bool:
+    """Whether the last packet of a stream (its PID) in a transport stream has no padding.
+
+    Frames end with padding, unless their size is a multiple of a packet's by chance: it is probably cut within one.
+    """
+    step = _packet_size(_at(file, 0, 1024))
+    start, tail = _tail(file, size)
+    offset = TS_PACKETS.get(step, 0)
+    for at in range(len(tail) - (start + len(tail)) % step - step + offset if step else -1, offset - 1, -step):
+        packet = tail[at : at + TS_PACKET_BYTES]
+        if packet[:1] == SYNC and int.from_bytes(packet[1:3], "big") & 0x1FFF == stream and packet[3] & 0x10:
+            length = packet[4]
+            return not packet[3] & 0x20 or (length > 1 and packet[4 + length : 5 + length] != PADDING)
+    return False
 
 
 def _packet_size(head: bytes) -> int:
