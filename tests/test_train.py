@@ -290,11 +290,17 @@ def wait_for(path, *, seconds=60):
 
 @pytest.mark.slow
 def test_two_runs_cannot_use_one_folder(clips, tmp_path):
+    """A refused start leaves the run alone that has the folder: the next one is refused too."""
     arguments = command(clips, tmp_path / "run", "--workers", "0", "--epochs", "8")
     process = start(arguments)
     wait_for(tmp_path / "run" / "log.jsonl")
-    output = finish(arguments, expected=2)
-    assert f"in use by another run (process {process.pid} on {socket.gethostname()})" in output
+    process.send_signal(signal.SIGSTOP)
+    files = {path.name for path in (tmp_path / "run").rglob("*")}
+    for _ in range(2):
+        output = finish(arguments, expected=2)
+        assert f"in use by another run (process {process.pid} on {socket.gethostname()})" in output
+        assert {path.name for path in (tmp_path / "run").rglob("*")} == files
+    process.send_signal(signal.SIGCONT)
     kill_running(process)
     finish(arguments)
 

@@ -65,20 +65,21 @@ class RunFolder:
         self._new_folders = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / LOCK).open("a+")
+            lock = (self.path / LOCK).open("a+")
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}); choose another --work-dir") from error
-        handle = self._lock.fileno()
+        handle = lock.fileno()
         if not try_lock_for_process(handle) or not is_open_file(self.path / LOCK, handle):
-            self._lock.seek(0)
-            holder = self._lock.read(200).strip() or "unknown"
-            self._lock.close()
+            lock.seek(0)
+            holder = lock.read(200).strip() or "unknown"
+            lock.close()
             raise InputError(
                 f"{self.path}: in use by another run ({holder}); wait for it, or choose another --work-dir"
             )
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._lock.flush()
+        self._lock = lock  # `release` removes it and what else is empty: not what another run has locked
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
         for folder in (self.path, self.checkpoints):
             remove_abandoned_in(folder)
 
