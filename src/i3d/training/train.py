@@ -165,7 +165,6 @@ def _build_run(
         recipe, annotations, validation,
         accelerator=accelerator, compute=compute, seed=seed, naming=options.naming, max_bad=options.max_bad,
     )  # fmt: skip
-    _check_clip_shape(recipe, loader.last_batch_size)
     state, base_lr, messages = build_train_state(
         recipe, annotations, accelerator=accelerator, compute=compute, deterministic=options.deterministic,
         sharded=sharded, seed=seed, lr=options.lr,
@@ -190,11 +189,13 @@ def _run(run: TrainingRun, stopping: Stopping, options: _Options) -> TrainResult
     config_hash = hashlib.sha256(config_text.encode()).hexdigest()
     run.trainer_state = TrainerState.initial(config_hash, is_validated=not options.validate_start)
     if options.max_steps is not None:
+        _check_clip_shape(run.state.recipe, run.loader.last_batch_size)
         return run_steps(run, stopping, options.max_steps, measures_speed=True)
     path = run.folder / RUN
     before = read_run(path, config) if path.exists() else None
     if before is not None and before[DONE]:
         return _complete(run, before)
+    _check_clip_shape(run.state.recipe, run.loader.last_batch_size)
     run.resume(has_saved=before is not None and bool(before.get(SAVED)))
     if run.is_first_rank:
         _record_start(run, config, before, options)

@@ -158,6 +158,19 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def write_in_order(first: Path, first_content: bytes, second: Path, second_content: bytes) -> None:
+    """Write two files, of which the second needs the first.
+
+    After a kill, no second one is there without its first one, or with another. If writing fails, both are unchanged.
+    """
+    with replacing(second) as unfinished:
+        unfinished.write_bytes(second_content)
+        with replacing(first) as unfinished_first:
+            unfinished_first.write_bytes(first_content)
+            if first.exists() and read_bytes(first) != first_content:
+                second.unlink(missing_ok=True)
+
+
 def try_lock(handle: int) -> bool:
     """Lock an open file until all copies of its handle are closed; False if it is locked, or without locks."""
     if fcntl is None:

@@ -19,7 +19,7 @@ from i3d.data.labels import is_numbered
 from i3d.data.rows import Rows
 from i3d.errors import InputError, is_utf8, printable
 from i3d.utils.arguments import checks_types
-from i3d.utils.atomic_files import read_bytes, replacing, write_atomically
+from i3d.utils.atomic_files import write_atomically, write_in_order
 from i3d.utils.outputs import new_file
 
 log = logging.getLogger("i3d")
@@ -63,13 +63,8 @@ def write_with_classes(annotations: Annotations, out: Path, names: Path, *, nami
 
     After a kill, no list is there without its names, or with those of another list.
     """
-    content, classes = list_content(annotations, out, naming=naming), classes_file(annotations.classes)
-    with replacing(out) as unfinished:
-        unfinished.write_bytes(content)
-        with replacing(names) as unfinished_names:
-            unfinished_names.write_bytes(classes)
-            if names.exists() and read_bytes(names) != classes:
-                out.unlink(missing_ok=True)  # its names are replaced first
+    content = list_content(annotations, out, naming=naming)
+    write_in_order(names, classes_file(annotations.classes), out, content)
 
 
 def write_classes(classes: tuple[str, ...], out: Path) -> None:
