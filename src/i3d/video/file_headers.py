@@ -169,7 +169,9 @@ def ends_in_full_packet(file: IO[bytes], size: int, stream: int) -> bool:
     step = _packet_size(_at(file, 0, 1024))
     start, tail = _tail(file, size)
     offset = TS_PACKETS.get(step, 0)
-    for at in range(len(tail) - (start + len(tail)) % step - step + offset if step else -1, offset - 1, -step):
+    if not step:  # damaged
+        return False
+    for at in range(len(tail) - (start + len(tail)) % step - step + offset, offset - 1, -step):
         packet = tail[at : at + TS_PACKET_BYTES]
         if packet[:1] == SYNC and int.from_bytes(packet[1:3], "big") & 0x1FFF == stream and packet[3] & 0x10:
             length = packet[4]
