@@ -6,6 +6,7 @@ the pixels of the test.
 
 import json
 import math
+import re
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from i3d.cli.mmaction2.test import run_test
 from i3d.data import read_annotations
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.view_stream import ViewSampler
-from i3d.errors import InputError, VideoError
+from i3d.errors import InputError, VideoError, WeightsError
 from i3d.features import load_extractor
 from i3d.recipes.augmentation import RandAugment
 from i3d.recipes.features import FeatureSettings
@@ -295,6 +296,80 @@ def test_randaugment_of_1x_is_where_the_config_has_it(tmp_path, clip, steps, bef
         expected_THWC = [plain_training(frame, after, drawn.box, drawn.flip) for frame in clip_THWC]
         assert np.array_equal(dataset[epoch, 0].clips_NVTHWC[0, 0].numpy(), np.stack(expected_THWC))
     assert changed > 2
+
+
+VIDEO = "test_dataloader = dict(dataset=dict(type='VideoDataset', pipeline="
+FORMS = {  # how a config can name the pipeline that it tests by: what is replaced; and by what
+    "in the loader": (f"{VIDEO}test_pipeline))", f"{VIDEO}{{steps}}))"),
+    "another variable": (f"{VIDEO}test_pipeline))", f"mine = {{steps}}\n{VIDEO}mine))"),
+    "of the validation": (f"{VIDEO}test_pipeline))", "del_ = 0"),
+    "0.x": (f"{VIDEO}test_pipeline))", "data = dict(test=dict(type='VideoDataset', pipeline={steps}))"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("stale", [False, True])
+def test_the_pipeline_of_a_checkpoint_is_that_of_its_test(tmp_path, form, stale):
+    """Not that of a variable which nothing uses, as after `--cfg-options test_dataloader.dataset.pipeline...`."""
+    before, after = FORMS[form]
+    text = config_text([short(60), crop(32)], [SQUASH], [SQUASH], clip_len=6)
+    steps = (
+        f"[dict(type='SampleFrames', clip_len=6, num_clips=3, test_mode=True), {short(48)}, {crop(40, 'ThreeCrop')}]"
+    )
+    if form == "of the validation":
+        text = text.replace("pipeline=val_pipeline", f"pipeline={steps}")
+    assert before in text
+    text = text.replace(before, after.replace("{steps}", steps))
+    if form == "0.x":
+        text = "".join(
+            line for line in text.splitlines(True) if not line.startswith(("val_data", "train_", "optim_wr"))
+        )
+    if not stale:
+        text = re.sub(r"^test_pipeline = .*$", "", text, flags=re.MULTILINE)
+    recipe = load_weights(tiny_checkpoint(tmp_path / "a.pth", config=text, version=int(form != "0.x"))).card.recipe
+    assert (recipe.protocol.num_clips, recipe.protocol.clip_len, recipe.protocol.crops) == (3, 6, "three")
+    assert (recipe.preprocessing.short_side, recipe.preprocessing.crop) == (48, 40)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        ("np.array([1])", "test_pipeline is more than data"),
+        ("dict(type='Flip', flip_ratio=0)", "does not bring frames to squares of one size"),
+        ("dict(type='MyCrop')", "'MyCrop' is not supported"),
+    ],
+)
+def test_a_test_of_a_checkpoint_that_cannot_be_read_is_refused(tmp_path, step, expected):
+    text = config_text([step], [SQUASH], [SQUASH])
+    with pytest.raises(WeightsError, match=f"{expected}.*--recipe NAME loads it without its config"):
+        load_weights(tiny_checkpoint(tmp_path / "a.pth", config=text, version=1))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x = (", "not a config in Python"),
+        ("_base_ = ['../r50.py']", "describes no network"),
+        ("import os", "describes no network"),
+        ("x = 1 #" + "x" * 64_000, "letters are more than a config may have"),
+    ],
+)
+def test_a_config_that_a_checkpoint_cannot_be_read_by_is_reported(tmp_path, caplog, text, expected):
+    load_weights(tiny_checkpoint(tmp_path / "a.pth", config=text, version=1))
+    assert re.search(f"the config in it.*{expected}.*--recipe NAME names the recipe", caplog.text)
+
+
+def test_mean_and_average_of_a_checkpoint_are_those_of_its_config(tmp_path):
+    text = config_text([SQUASH], [SQUASH], [SQUASH]).replace(IMAGENET, "mean=[1, 2, 3], std=[4, 5, 6]")
+    before = load_weights(tiny_checkpoint(tmp_path / "a.pth", config=text, version=1)).card.recipe
+    assert (before.preprocessing.mean, before.preprocessing.std) == ((1, 2, 3), (4, 5, 6))
+    assert before.protocol.average == "prob"
+    for changed in (
+        f"{text}test_cfg = dict(average_clips='score')",
+        text.replace(HEAD, f"{HEAD}, average_clips='score'"),
+    ):
+        recipe = load_weights(tiny_checkpoint(tmp_path / "b.pth", config=changed, version=1)).card.recipe
+        assert recipe.protocol.average == "score"
 
 
 OF_TRAINING = {  # a part of the config, and what it becomes

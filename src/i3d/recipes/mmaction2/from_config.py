@@ -245,14 +245,14 @@ class _Split:
 def _loaders(config: Section, version: int, *, for_training: bool) -> dict[str, Section | None]:
     """The data loader of each split. Without training: of the test, or if there is none of the validation."""
     if for_training:
-        return {split: _loader(config, split, version) for split in ("train", "val", "test")}
+        return {split: data_loader(config, split, version) for split in ("train", "val", "test")}
     if version == 0:
         config.sub("data").ignore("train", "val", "train_dataloader", "val_dataloader")
-    test = _loader(config, "test", version)
-    return {"test": test} if test is not None else {"val": _loader(config, "val", version)}
+    test = data_loader(config, "test", version)
+    return {"test": test} if test is not None else {"val": data_loader(config, "val", version)}
 
 
-def _loader(config: Section, split: str, version: int) -> Section | None:
+def data_loader(config: Section, split: str, version: int) -> Section | None:
     """The data loader of a split as 1.x has it; a 0.x config is brought to the same form."""
     if version == 1:
         loader = config.sub(f"{split}_dataloader")

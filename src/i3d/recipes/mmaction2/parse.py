@@ -50,21 +50,25 @@ def read_config(path: Path) -> Table:
     return _read(path, "", [])
 
 
-def assignments(text: str, where: str) -> Table:
-    """The variables of the config text that MMAction2 saves in a checkpoint. What is more than data is left out."""
-    values = Table()
+def assignments(text: str, where: str) -> tuple[Table, dict[str, str]]:
+    """The variables of the config text that MMAction2 saves in a checkpoint; why others are not read, by name.
+
+    They are more than data. A text that is not Python is an InputError.
+    """
+    values, more = Table(), dict[str, str]()
     try:
         statements = _statements(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return values
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise InputError(f"{where}: not a config in Python ({first_line(error)})") from error
     for statement in statements:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 try:
                     values[name] = _data(value, values, where)
-                except (_NotDataError, RecursionError, TypeError):
+                except (_NotDataError, RecursionError, TypeError) as error:
                     values.pop(name, None)
-    return values
+                    more[name] = first_line(error)
+    return values, more
 
 
 def _statements(text: str) -> list[ast.stmt]:

@@ -1,16 +1,22 @@
 """The config that MMAction2 saves in its checkpoints, read as `i3d.recipes.mmaction2` reads config files."""
 
+import logging
 from typing import Any, Final
 
 from i3d.errors import InputError, WeightsError
-from i3d.recipes.mmaction2.model import read_model
+from i3d.recipes.mmaction2.from_config import data_loader, version_of
+from i3d.recipes.mmaction2.model import average_clips, read_model
 from i3d.recipes.mmaction2.parse import Table, assignments
 from i3d.recipes.mmaction2.pipelines import Pipeline, read_pipeline
 from i3d.recipes.mmaction2.section import Section
 from i3d.recipes.settings import ResNetSettings
 from i3d.weights.foreign.shapes import STORED_NAMES, stored_settings
 
+log = logging.getLogger("i3d")
+
 PLACE: Final = "the config in it"
+# Variables of a config that are read.
+READ: Final = ("model", "test_dataloader", "val_dataloader", "data", "test_pipeline", "val_pipeline", "test_cfg")
 # Settings of the network that tensors do not show.
 UNSTORED: Final = ("conv1_stride_t", "pool1_stride_t", "pool2", "temporal_strides", "dropout", "non_local_mode",
                    "non_local_use_scale")  # fmt: skip
@@ -21,13 +27,21 @@ def read_saved_config(
 ) -> tuple[ResNetSettings, bool, dict[str, Any], dict[str, Any]] | None:
     """Network, `multi_label`, and fields of protocol and preprocessing of a config; None if it describes no network.
 
-    It complements the network that the tensors show.
-    Statements that are more than data are left out. Raises WeightsError for a config of another network, and for one
-    that computes what ours cannot.
+    It complements the network that the tensors show. A text that describes none is reported. Raises WeightsError for a
+    config of another network, and for one that computes what ours cannot.
     """
-    config = Section(assignments(text, PLACE), "", PLACE)
+    try:
+        table, more = assignments(text, PLACE)
+    except InputError as error:
+        log.warning("%s; it is left out: --recipe NAME names the recipe", error)
+        return None
+    if unread := [f"{name} is more than data ({more[name]})" for name in more if name in READ]:
+        raise WeightsError(f"{PLACE}: {unread[0]}, which is not executed; --recipe NAME loads it without its config")
+    config = Section(table, "", PLACE)
     model = config.any("model")
     if not isinstance(model, Table) or not isinstance(model.get("backbone"), Table):
+        if text.strip():
+            log.warning("%s describes no network; it is left out: --recipe NAME names the recipe", PLACE)
         return None
     try:
         # Until 0.13 the stem had by default 5 frames and strides of 2, later 3 and 1: its kernel shows which it was.
@@ -35,11 +49,15 @@ def read_saved_config(
         section = Section(model, "model", PLACE)
         read = read_model(section, version=stem, notes=[], for_training=False)
         section.close()
-        steps = config.each("test_pipeline")
+        steps = _test_steps(config, version_of(table))
         placement = "end_to_end" if version else "centred"
         pipeline = read_pipeline(steps, for_training=False, placement=placement) if steps else Pipeline()
         geometry = pipeline.scored()
-        config.close_parts()
+        if steps and not geometry:
+            raise steps[-1].wrong("type", "ends a pipeline that does not bring frames to squares of one size")
+        average = read.average or average_clips(config.sub("test_cfg"))
+        for step in steps:
+            step.close()
     except InputError as error:
         raise WeightsError(f"{error}; --recipe NAME loads it without its config") from error
     settings = stored.model_dump()
@@ -53,5 +71,14 @@ def read_saved_config(
         settings | {key: read.network[key] for key in UNSTORED if key in read.network}
     )
     protocol = {**pipeline.sampling, "crops": pipeline.crops} if steps else {}
-    average = {"average": read.average} if read.average else {}
-    return network, read.multi_label, protocol | average, {**geometry, **pipeline.norm, **read.norm}
+    averaged = {"average": average} if average else {}
+    return network, read.multi_label, protocol | averaged, {**geometry, **pipeline.norm, **read.norm}
+
+
+def _test_steps(config: Section, version: int) -> list[Section]:
+    """The steps of the pipeline that the config tests by: that of its test, of its validation, or of a variable."""
+    for split in ("test", "val"):
+        loader = data_loader(config, split, version)
+        if loader is not None and "pipeline" in (data := loader.sub("dataset")):
+            return data.each("pipeline")
+    return next((config.each(name) for name in ("test_pipeline", "val_pipeline") if name in config), [])
