@@ -60,6 +60,32 @@ def test_closing_ends_the_thread_and_closes_the_iterator():
     assert closed[0] != threading.current_thread().name
 
 
+INTERRUPTED_JOIN = """
+import os, signal, time
+from i3d.utils import prefetch
+def items():
+    yield 0
+    time.sleep(1000)
+def interrupt(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, interrupt)
+fetched = prefetch.prefetch(items(), max_ahead=1)
+next(fetched)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try:
+    fetched.close()
+except KeyboardInterrupt:
+    print(prefetch.has_running_producer(), flush=True)
+os._exit(0)
+"""
+
+
+def test_a_producer_whose_join_was_interrupted_still_runs():
+    """Python takes the thread for ended then, and would stop it inside compiled code at its own end."""
+    result = subprocess.run([sys.executable, "-c", INTERRUPTED_JOIN], capture_output=True, text=True, timeout=60)
+    assert result.stdout == "True\n", result.stderr
+
+
 RUNNING_PRODUCER = """
 import atexit, sys, time
 from i3d.cli.main import run_cli

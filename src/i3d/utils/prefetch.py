@@ -7,12 +7,13 @@ from collections.abc import Generator, Iterator
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Final, NoReturn, TypeVar
-from weakref import WeakSet
 
 JOIN_SECONDS: Final = 5.0  # for the item that the producer is computing when its consumer stops
 POLL_SECONDS: Final = 0.05  # between checks whether the consumer has stopped
 T = TypeVar("T")
-_producers: WeakSet[Thread] = WeakSet()  # also those whose consumer was left by an exception, and is not closed yet
+# One of each producer that has not ended, also if its consumer was left by an exception and is not closed yet.
+# `Thread.is_alive` is False for a running thread whose `join` was interrupted.
+_running: set[Event] = set()
 _Entry = tuple[T] | BaseException | None  # an item; at the end, the exception of the iterator or None
 
 
@@ -25,21 +26,26 @@ def prefetch(items: Iterator[T], *, max_ahead: int) -> Generator[T, None, None]:
     queue: Queue[_Entry[T]] = Queue(maxsize=max_ahead)
     stop = Event()
     thread = Thread(target=_produce, args=(items, queue, stop), daemon=True)
-    _producers.add(thread)
-    thread.start()
+    _running.add(stop)
     try:
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads
+            _running.discard(stop)
+            raise
         while isinstance(item := queue.get(), tuple):
             yield item[0]
         if item is not None:
             raise item
     finally:
         stop.set()
-        thread.join(JOIN_SECONDS)
+        if thread.is_alive():
+            thread.join(JOIN_SECONDS)
 
 
 def has_running_producer() -> bool:
     """Whether a producer is still computing an item, such as one whose consumer has stopped."""
-    return any(thread.is_alive() for thread in _producers)
+    return bool(_running)
 
 
 def exit_without_join(exit_request: SystemExit) -> NoReturn:
@@ -64,9 +70,12 @@ def _produce(items: Iterator[T], queue: Queue[_Entry[T]], stop: Event) -> None:
     except BaseException as error:
         end = error
     finally:
-        if isinstance(items, Generator):
-            items.close()
-        _put(end, queue, stop)
+        try:
+            if isinstance(items, Generator):
+                items.close()
+            _put(end, queue, stop)
+        finally:
+            _running.discard(stop)
 
 
 def _put(item: _Entry[T], queue: Queue[_Entry[T]], stop: Event) -> bool:
