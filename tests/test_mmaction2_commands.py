@@ -15,6 +15,7 @@ import pytest
 
 from i3d.cli.mmaction2.arguments import kinetics_lists, read_config_arguments
 from i3d.errors import InputError
+from i3d.models.factory import build_network
 from i3d.recipes.io import config_notes, load_recipe
 from i3d.recipes.mmaction2.from_config import from_config
 from i3d.recipes.mmaction2.options import parse_value
@@ -23,7 +24,7 @@ from i3d.recipes.mmaction2.to_config import to_config
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import ResNetSettings
 from i3d.recipes.training import Adam, AdamW, CosineSchedule
-from i3d.training.optimizer import lr_factor, scaled_lr
+from i3d.training.optimizer import build_optimizer, lr_factor, scaled_lr
 from support.commands import run_here
 from support.mmaction2_configs import (
     CONFIGS_0,
@@ -83,7 +84,7 @@ SCHEDULES = [  # (a param_scheduler, MMEngine's factor of the learning rate at t
     (
         "dict(type='LinearLR', start_factor=0.1, end=5, convert_to_iter_based=True),"
         " dict(type='CosineAnnealingLR', T_max=15, begin=5, end=20)",
-        [*(0.1 + 0.9 * epoch / 5 for epoch in range(5)),
+        [*(0.1 + 0.9 * 10 * epoch / 49 for epoch in range(5)),
          *((1 + math.cos(math.pi * epoch / 15)) / 2 for epoch in range(15))],
     ),
     ("dict(type='CosineAnnealingLR', T_max=30, end=20)", [(1 + math.cos(math.pi * e / 30)) / 2 for e in range(20)]),
@@ -92,7 +93,7 @@ SCHEDULES = [  # (a param_scheduler, MMEngine's factor of the learning rate at t
     ("dict(type='MultiStepLR', milestones=[8, 15], end=12)", [1] * 8 + [0.1] * 12),
     (
         "dict(type='LinearLR', start_factor=0.5, end=35, by_epoch=False)",  # steps, of which an epoch has 10
-        [0.5, 0.5 + 5 / 35, 0.5 + 10 / 35, 0.5 + 15 / 35] + [1] * 16,
+        [0.5, 0.5 + 5 / 34, 0.5 + 10 / 34, 0.5 + 15 / 34] + [1] * 16,
     ),
 ]  # fmt: skip
 
@@ -113,6 +114,10 @@ def test_schedules_of_1x(tmp_path, schedulers, expected):
         "dict(type='CosineAnnealingLR', T_max=5, end=20)",
         "dict(type='MultiStepLR', milestones=[8], by_epoch=False)",
         "dict(type='LinearLR', begin=3, end=5)",
+        "dict(type='LinearLR')",
+        "dict(type='LinearLR', end=2), dict(type='LinearLR', end=4)",
+        "dict(type='MultiStepLR', milestones=[2]), dict(type='MultiStepLR', milestones=[4])",
+        "dict(type='CosineAnnealingLR', end=10), dict(type='MultiStepLR', milestones=[12])",
         "dict(type='PolyLR', power=2)",
     ],
 )
@@ -283,6 +288,93 @@ train_dataloader = dict(drop_last=True, sampler=dict(type='DefaultSampler', shuf
     assert (read.training.shuffle, read.training.drop_last) == (False, True)
 
 
+def config_1(tmp_path, more):
+    path = write_configs_1(tmp_path / "configs")[PLAIN_1]
+    return load_recipe(str(config(path.parent, f"_base_ = '{path.name}'\n{more}")))
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("load_from = 'a.pth'\nresume = True", "resume = 'True' resumes the run of load_from"),
+        ("default_hooks = dict(timer=dict(type='EMAHook'))", "type = 'EMAHook' must be 'IterTimerHook' here"),
+        ("default_hooks = dict(early_stopping=dict(type='EarlyStoppingHook'))", "min_delta must be 0 here"),
+        (
+            "default_hooks = dict(early_stopping=dict(type='EarlyStoppingHook', min_delta=0, monitor='acc/mean1'))",
+            "monitor = 'acc/mean1' must be 'acc/top1' here",
+        ),
+        ("val_evaluator = dict(type='ConfusionMatrix')", "the evaluator 'ConfusionMatrix' is not supported"),
+        ("test_evaluator = dict(type='AccMetric', metric_list=['map'])", "metric_list is not supported; choose from"),
+        ("val_dataloader = dict(drop_last=True)", "drop_last = 'True' must be False here"),
+        ("model = dict(backbone=dict(non_local=(0, 1, 0, 0), non_local_cfg=dict(mode='gaussian')))", "has no norm_cfg"),
+        ("model = dict(backbone=dict(in_channels=2))", "modality does not go with in_channels of the backbone"),
+    ],
+)
+def test_settings_of_1x_that_would_be_ignored_are_refused(tmp_path, more, expected):
+    with pytest.raises(InputError, match=expected):
+        config_1(tmp_path, more)
+
+
+@pytest.mark.parametrize("missing", ["train", "val", "test"])
+def test_every_pipeline_normalises_once(tmp_path, missing):
+    head, _, tail = config_0().partition(f"{missing}_pipeline = [")
+    tail = tail.replace("dict(type='Normalize', **img_norm_cfg),", "", 1)
+    with pytest.raises(InputError, match=rf"data.{missing}.*pipeline has no Normalize; normalise once"):
+        load_recipe(str(config(tmp_path, f"{head}{missing}_pipeline = [{tail}")))
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "best_by"),
+    [
+        ("save_best='auto', metrics=['top_k_accuracy', 'mean_class_accuracy']", "top1"),
+        ("save_best='auto', metrics=['mean_class_accuracy', 'top_k_accuracy']", "mean_class"),
+        ("key_indicator='mean_class_accuracy'", "mean_class"),
+        ("save_best='top1_acc', metrics=['mean_class_accuracy']", "top1"),
+    ],
+)
+def test_the_best_of_0x_is_by_the_metric_of_the_config(tmp_path, evaluation, best_by):
+    text = config_0(more=f"evaluation = dict(interval=5, {evaluation})\n")
+    assert load_recipe(str(config(tmp_path, text))).training.best_by == best_by
+
+
+def test_evaluators_of_1x_choose_the_best_and_the_metrics_of_a_test(tmp_path):
+    evaluator = "dict(type='AccMetric', metric_list=('mean_class_accuracy', 'top_k_accuracy'){})"
+    hooks = "default_hooks = dict(checkpoint=dict(type='CheckpointHook', save_best='auto'))"
+    assert (
+        config_1(tmp_path / "best", f"val_evaluator = {evaluator.format('')}\n{hooks}").training.best_by == "mean_class"
+    )
+    path = write_configs_1(tmp_path / "configs")[PLAIN_1]
+    top_k = evaluator.format(", metric_options=dict(top_k_accuracy=dict(topk=(1, 3)))")
+    tested = read_config_arguments(
+        str(config(path.parent, f"_base_ = '{path.name}'\ntest_evaluator = {top_k}")), [], for_training=False
+    ).config
+    assert tested.metrics == ("mean_class_accuracy", "top_k_accuracy")
+    assert tested.top_k == (1, 3)
+
+
+def test_two_flips_in_a_row_are_none(tmp_path):
+    imgaug = "dict(type='Flip', flip_ratio=0.5), dict(type='Imgaug', transforms=[dict(type='Fliplr', p=0.1)])"
+    text = config_0().replace("dict(type='Flip', flip_ratio=0.5)", imgaug)
+    assert load_recipe(str(config(tmp_path, text))).training.augmentation.flip == pytest.approx(0.5)
+
+
+def test_the_longest_of_custom_keys_applies_whatever_layer_it_is(tmp_path):
+    """As in MMEngine: `backbone` is longer than `layer4`, and `cls_head` than `fc_cls`."""
+    keys = "'layer4': dict(lr_mult=1.0), 'backbone': dict(lr_mult=0.1), 'fc_cls': dict(lr_mult=5), 'cls_head': dict()"
+    factors = f"paramwise_cfg=dict(custom_keys={{{keys}}}),"
+    text = config_0().replace("momentum=0.9,", f"momentum=0.9, {factors}")
+    training = load_recipe(str(config(tmp_path, text))).training
+    net = build_network(ResNetSettings(depth=18, base_channels=2, num_classes=3))
+    factor_of = {
+        id(parameter): group["factor"]
+        for group in build_optimizer(net, training, lr=1.0).param_groups
+        for parameter in group["params"]
+    }
+    of_name = {name: factor_of[id(parameter)] for name, parameter in net.named_parameters()}
+    assert of_name["layer4.0.conv1.conv.weight"] == of_name["conv1.conv.weight"] == 0.1
+    assert of_name["fc.weight"] == 1.0
+
+
 def test_other_settings_of_0x(tmp_path):
     more = """\
         optimizer = dict(type='AdamW', lr=0.002, betas=(0.9, 0.99), weight_decay=0.05)
@@ -450,6 +542,26 @@ REFUSED = [
     ("test_mode=True", "test_mode=False", "test_mode = 'False' is not True: clips would be drawn at random"),
     ("resume_from = None", "resume_from = 'a.pth'", "resume_from = 'a.pth' cannot be gone on with here"),
     ("clip_len=32", "clip_len=[32]", "clip_len must be a whole number"),
+    (
+        "total_epochs = 100",
+        "momentum_config = dict(policy='cyclic')\ntotal_epochs = 100",
+        "momentum_config changes",
+    ),
+    ("total_epochs = 100", "omnisource = True\ntotal_epochs = 100", "omnisource = 'True' trains on several data sets"),
+    ("type='RawFrameDecode'", "type='RawFrameDecode', mode='efficient'", "mode = 'efficient' must be 'accurate'"),
+    ("input_size=224", "input_size=200", "input_size = '200' must be the size of the resize after it, 224"),
+    (
+        "dict(type='Flip', flip_ratio=0)",
+        "dict(type='Flip')",
+        "flip_ratio is missing, and 0.5 by default",
+    ),
+    ("dict(type='Flip', flip_ratio=0.5)", "dict(type='ColorJitter')", "'ColorJitter' has no values, which differ"),
+    (
+        "flip_ratio=0.5)",
+        "flip_ratio=0), dict(type='Imgaug', transforms=[dict(type='Fliplr')])",
+        "p is missing, which",
+    ),
+    ("interval=5, metrics", "interval=5, rule='less', metrics", "rule = 'less' must be None or 'greater' here"),
     ("crop_size=224", "crop_size=(224, 200)", "'CenterCrop' does not bring frames to squares of one size"),
 ]
 

@@ -7,6 +7,7 @@ the pixels of the test.
 import json
 import math
 import re
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ from i3d.features import load_extractor
 from i3d.recipes.augmentation import RandAugment
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.io import load_recipe
-from i3d.recipes.settings import Preprocessing
+from i3d.training.setup import build_loaders
 from i3d.video import open_video
 from i3d.video.geometry import draw_geometry
 from i3d.video.photometric import rand_augment
@@ -175,14 +176,30 @@ def clip(tmp_path_factory):
     return read_annotations(folder / "list.csv"), frames
 
 
+def loaders_of(recipe, annotations):
+    """Those of a training run of one process."""
+    accelerator = SimpleNamespace(device=torch.device("cpu"), process_index=0, num_processes=1)
+    how = {"compute": COMPUTE, "seed": 0, "naming": None, "max_bad": None}
+    return build_loaders(recipe, annotations, annotations, accelerator=accelerator, **how)
+
+
+@pytest.mark.parametrize(("more", "expected"), [("", (True, False)), ("drop_last=True", (True, True)),
+                         ("sampler=dict(type='DefaultSampler', shuffle=False)", (False, False))])  # fmt: skip
+def test_a_training_run_loads_in_the_order_of_the_config(tmp_path, clip, more, expected):
+    text = config_text([SQUASH], [SQUASH], [SQUASH])
+    text = text.replace("train_dataloader = dict(", f"train_dataloader = dict({more}, ")
+    loader, _ = loaders_of(load_recipe(str(config(tmp_path, text.replace("(, ", "(")))), clip[0])
+    assert (loader.shuffle, loader.drop_last) == expected
+
+
 @pytest.mark.parametrize("number", range(len(VARIANTS)))
 def test_pixels_are_those_of_the_config(tmp_path, clip, number):
     (test, val, train), (annotations, frames) = VARIANTS[number], clip
     recipe = load_recipe(str(config(tmp_path, config_text(test, val, train))))
-    validation = recipe.training.validation_geometry or recipe.preprocessing.with_crop(recipe.training.validation_crop)
+    validation = loaders_of(recipe, annotations)[1].dataset.view
     for texts, protocol, pre in [
         (test, recipe.protocol, recipe.preprocessing),
-        (val, recipe.training.validation, Preprocessing(**dict(validation))),
+        (val, *validation.protocols, validation.preprocessing),
     ]:
         expected_VTHWC = np.stack([plain_test(frame, texts) for frame in frames[2:6]], axis=1)
         (views,) = ClipDataset(annotations, TestView(protocol, pre))[0, 0].views_N

@@ -53,7 +53,13 @@ OFF = {  # what none of the ports does
     "training.validation.out_of_bound": "loop", "training.validation_geometry": None, "training.validation_crop": 224,
     "training.augmentation.steps": (), "preprocessing.steps": (), "multi_label": False,
 }  # fmt: skip
-OURS = {"training.warmup_start", "training.patience", "training.best_by", "training.save_every"}
+OURS = {
+    "training.warmup_start",
+    "training.warmup_within",
+    "training.patience",
+    "training.best_by",
+    "training.save_every",
+}
 
 MMACTION2 = OFF | {  # 0.x: I3D-R50 32x2x1 from raw frames
     "network.kind": "resnet", "network.depth": 50, "network.in_channels": 3, "network.num_classes": 400,

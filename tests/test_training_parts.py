@@ -391,7 +391,7 @@ def test_optimisers_have_the_settings_of_the_recipe(resnet):
 
 def test_factors_by_the_kind_of_a_parameter(resnet):
     norms = {key.removesuffix("running_mean") for key in resnet.state_dict() if key.endswith("running_mean")}
-    layers = (LayerFactors(prefix="*", lr=0.1), LayerFactors(prefix="layer4.", lr=0.5, weight_decay=0.0))
+    layers = (LayerFactors(prefix="layer4.", lr=0.5, weight_decay=0.0), LayerFactors(prefix="*", lr=0.1))
 
     def by_kind(name):
         if name[: name.rindex(".") + 1] in norms:

@@ -60,7 +60,7 @@ class ParameterFactors(Settings):
     norm_decay: Multiple = 1.0  # of the weight decay of batch norms
     bias_decay: Multiple = 1.0  # of the weight decay of biases
     bias_lr: Multiple = 1.0
-    layers: tuple[LayerFactors, ...] = ()  # instead of these three; the longest prefix of a name applies
+    layers: tuple[LayerFactors, ...] = ()  # instead of these three; of several for a parameter the first
 
 
 class StepSchedule(Settings):
@@ -125,6 +125,7 @@ class Training(Settings):
     warmup_epochs: float = Field(default=0.0, ge=0, le=1_000_000)  # the learning rate grows linearly over them
     warmup_steps: int = Field(default=0, ge=0, le=1_000_000_000)  # instead of epochs
     warmup_start: Factor = 0.1  # from this fraction of it
+    warmup_within: bool = False  # the last step of the warm-up has the whole learning rate; else the step after it
     head_lr: float = Field(default=1.0, gt=0, le=1e6)  # times the learning rate, for the classifier
     layer_decay: Factor = 1.0  # times the learning rate, for each stage further from the classifier
     factors: ParameterFactors = ParameterFactors()

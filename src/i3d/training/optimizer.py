@@ -89,8 +89,7 @@ def _factors(model: VideoNetwork, name: str, factors: ParameterFactors, *, is_no
     is_head = name.startswith(model.head_prefix)
     fitting = [one for one in factors.layers if (one.prefix == "*" and not is_head) or name.startswith(one.prefix)]
     if fitting:
-        layer = max(fitting, key=lambda one: len(one.prefix))
-        return layer.lr, layer.weight_decay
+        return fitting[0].lr, fitting[0].weight_decay
     if is_norm:
         return 1.0, factors.norm_decay
     return (factors.bias_lr, factors.bias_decay) if name.endswith(".bias") else (1.0, 1.0)
@@ -125,7 +124,8 @@ def lr_factor(step: int, training: Training, *, steps_per_epoch: int, total_step
             factor = factors[bisect_right(until, step)]
     warmup_steps = training.warmup_steps or round(training.warmup_epochs * steps_per_epoch)
     if step < warmup_steps:
-        factor *= training.warmup_start + (1 - training.warmup_start) * step / warmup_steps
+        fraction = min(step / max(warmup_steps - training.warmup_within, 1), 1)
+        factor *= training.warmup_start + (1 - training.warmup_start) * fraction
     return factor
 
 

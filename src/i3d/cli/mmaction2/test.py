@@ -49,7 +49,7 @@ def _run_test(options: argparse.Namespace, device: str | None) -> Evaluation:
         raise InputError(
             "no result is requested: add --eval top_k_accuracy mean_class_accuracy, --out result.json, or both"
         )
-    top_k = _top_k(options.eval_options)
+    top_k = _top_k(options.eval_options, parsed.config.top_k or (1, 5))
     check_metrics(options.eval, top_k, multi_label=parsed.config.recipe.multi_label)
     if saves_views and (options.eval or out is None):
         raise InputError(
@@ -61,7 +61,7 @@ def _run_test(options: argparse.Namespace, device: str | None) -> Evaluation:
         parsed,
         find_weights(options.checkpoint) if is_address(options.checkpoint) else Path(options.checkpoint),
         device=device,
-        metrics=options.eval or (None if parsed.version == 1 and not saves_views else []),
+        metrics=options.eval or (parsed.config.metrics or None if parsed.version == 1 and not saves_views else []),
         top_k=top_k,
         average=options.average_clips,
         out=out,
@@ -175,8 +175,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _top_k(options: Sequence[str]) -> list[int]:
-    evaluation: Any = [1, 5]
+def _top_k(options: Sequence[str], default: Sequence[int]) -> list[int]:
+    evaluation: Any = list(default)
     for option in options:
         key, sign, text = option.partition("=")
         if not sign or key not in (TOP_K, TOP_K.removeprefix("metric_options."), "topk"):

@@ -14,7 +14,7 @@ from i3d.recipes.mmaction2.model import Model, average_clips, read_blending, rea
 from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.pipelines import read_pipeline
 from i3d.recipes.mmaction2.section import Section
-from i3d.recipes.mmaction2.training import DEVICES, read_training_0, read_training_1
+from i3d.recipes.mmaction2.training import DEVICES, read_evaluator, read_training_0, read_training_1
 from i3d.recipes.named import RECIPES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import first_error
@@ -24,7 +24,7 @@ ONLY_IN_1: Final = {"train_dataloader", "val_dataloader", "test_dataloader", "op
 # Keys that do not change what is computed: logs, processes, devices, names.
 HARMLESS: Final = {
     "checkpoint_config", "log_config", "log_level", "dist_params", "workflow", "cudnn_benchmark", "gpu_ids", "launcher",
-    "find_unused_parameters", "opencv_num_threads", "mp_start_method", "omnisource", "default_scope", "env_cfg",
+    "find_unused_parameters", "opencv_num_threads", "mp_start_method", "default_scope", "env_cfg",
     "log_processor", "vis_backends", "visualizer", "val_cfg", "test_cfg", "val_evaluator", "test_evaluator",
     "auto_resume", "resume",
 }  # fmt: skip
@@ -36,6 +36,8 @@ REFUSED: Final = {
 }
 REFUSED_IN_TRAINING: Final = {
     "custom_hooks": "adds hooks of its own",
+    "momentum_config": "changes the momentum",
+    "omnisource": "trains on several data sets at once",
     "runner_type": "runs another loop",
     "precise_bn": "is not built",
     "multigrid": "is not built",
@@ -72,6 +74,8 @@ class Config:
     seed: int | None
     deterministic: bool
     notes: tuple[str, ...]  # assumptions and decisions, for the log
+    metrics: tuple[str, ...] = ()  # of its test; (): those that the classes have
+    top_k: tuple[int, ...] = ()
 
 
 def version_of(table: Table) -> int:
@@ -123,6 +127,7 @@ def from_config(
         fields["training"] = _training(config, model, parts, version, fields["preprocessing"])
     seed, deterministic = _seed(config if version == 0 else config.sub("randomness"))
     work_dir = config.take("work_dir", "")
+    metrics, top_k = read_evaluator(config, "test_evaluator") if version else ([], [])
     _check_rest(config, version, [*HARMLESS, *REFUSED, *REFUSED_IN_TRAINING])
     workers = next((parts[split].num_workers for split in ("train", "test") if split in parts), 2)
     lists = {split: part.clips for split, part in parts.items() if part.clips is not None}
@@ -132,7 +137,7 @@ def from_config(
             base_batch, note = lr_batch(table, recipe)
             notes.append(note)
         recipe = _with_base_batch(recipe, base_batch)
-    return Config(recipe, lists, workers, work_dir, seed, deterministic, tuple(notes))
+    return Config(recipe, lists, workers, work_dir, seed, deterministic, tuple(notes), tuple(metrics), tuple(top_k))
 
 
 def lr_batch(table: Table, recipe: Recipe) -> tuple[int, str]:
@@ -205,6 +210,7 @@ class _Split:
         if self.pipeline.frames is not None and self.pipeline.frames is not frames:
             raise data.wrong("type", "does not go with the steps that decode", "use those for videos or for raw frames")
         self.frames = frames
+        self.modality = data.take("modality", "RGB")
         data.only("modality", "RGB", "Flow")
         self.balanced = data.take("sample_by_class", False)
         data.only("power", 0, 0.0)
@@ -221,6 +227,8 @@ class _Split:
         sampler.ignore("seed", "type", "round_up")  # the seed of the run is that of the order
         self.shuffle = sampler.take("shuffle", loader.take("shuffle", True))
         self.drop_last = loader.take("drop_last", False)
+        if split != "train":
+            loader.only("drop_last", False)
         loader.close()
 
     def _clips(self, data: Section) -> ClipList | None:
@@ -278,11 +286,16 @@ def _testing(model: Model, parts: dict[str, _Split], config: Section) -> dict[st
     if split not in parts:
         raise config.wrong("data", "has no test pipeline", "add `test` or `val`")
     test, average = parts[split].pipeline, model.average or "prob"
-    norms = [model.norm, *(part.pipeline.norm for part in parts.values())]
-    given = [norm for norm in norms if norm]
-    if not given or any(norm != given[0] for norm in given):
+    for part in parts.values():
+        if bool(part.pipeline.norm) == bool(model.norm):
+            why = "normalises a second time, after data_preprocessor" if model.norm else "has no Normalize"
+            raise part.loader.sub("dataset").wrong("pipeline", why, "normalise once")
+        if (part.modality == "Flow") != (model.network["in_channels"] == 2):
+            raise part.loader.sub("dataset").wrong("modality", "does not go with in_channels of the backbone")
+    norm = model.norm or test.norm
+    if any(part.pipeline.norm not in ({}, norm) for part in parts.values()):
         raise config.wrong("model", "and its pipelines must have one mean and standard deviation for all")
-    pre = {**(test.scored() or _no_geometry(parts[split])), **given[0]}
+    pre = {**(test.scored() or _no_geometry(parts[split])), **norm}
     protocol = {**test.sampling, "crops": test.crops, "average": average}
     return {"preprocessing": pre, "protocol": protocol}
 
@@ -295,6 +308,9 @@ def _training(
     pre: dict[str, Any],
 ) -> dict[str, Any]:
     train = parts["train"]
+    if config.any("resume") is True and "load_from" in config:
+        why = "resumes the run of load_from, which is no run of i3d"
+        raise config.wrong("resume", why, "write resume=False to start from its weights")
     fields = (read_training_1 if version else read_training_0)(config)
     fields |= {
         "init": config.take("load_from", "") or model.init,

@@ -170,8 +170,13 @@ def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...]) -> dic
     norm.only("type", "BN3d", "BN")
     norm.only("requires_grad", True)
     part.only("type", "NonLocal3d")
-    if not part.table and not any(map(any, non_local)):
+    if not any(map(any, non_local)):
+        part.ignore(*part.table)
         return {}
+    if not norm.table:
+        raise backbone.wrong(
+            "non_local_cfg", "has no norm_cfg", "ours have batch norms: write norm_cfg=dict(type='BN3d')"
+        )
     settings = part.fields(mode="embedded_gaussian", sub_sample=False, use_scale=True)
     return {f"non_local_{key}": value for key, value in settings.items()}
 

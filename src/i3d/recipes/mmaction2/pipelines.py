@@ -10,6 +10,7 @@ INTO_VIDEOS: Final = ("DecordInit", "OpenCVInit", "PyAVInit", "PIMSInit", "Decor
                       "PIMSDecode")  # fmt: skip
 INTO_FRAMES: Final = ("RawFrameDecode", "FrameSelector")
 PACKING: Final = ("FormatShape", "Collect", "ToTensor", "PackActionInputs")
+COLOURS: Final = {"brightness", "contrast", "saturation", "hue"}  # of ColorJitter
 CROPS: Final = {"CenterCrop": "center", "ThreeCrop": "three", "TenCrop": "ten"}
 # The order of steps.
 ORDER: Final = ("sample", "frames", "flip", "rotate", "colour", "normalise")
@@ -26,6 +27,7 @@ class Pipeline:
     crops: str = "center"
     frames: bool | None = None  # whether it decodes folders of frames; None: it has no such step
     operations: list[tuple[Section, dict[str, Any]]] = field(default_factory=list)  # resizes and crops, as settings
+    placement: str = ""  # of test clips, by the version of the config
     stage: int = 0  # in ORDER
     changed: tuple[Section, int] | None = None  # the step that is RandAugment, and how many operations precede it
 
@@ -76,7 +78,9 @@ class Pipeline:
         if at < len(kinds):
             step, crop = self.operations[at]
             side = _square(step, crop["size"]) if "size" in crop else size
-            crop = {key: value for key, value in crop.items() if key != "size"}
+            if crop.get("input_size", None) not in (None, (size, size)):
+                raise step.wrong("input_size", f"must be the size of the resize after it, {size}")
+            crop = {key: value for key, value in crop.items() if key not in ("size", "input_size")}
             crop |= {"kind": "center"} if crop["kind"] == "crop_center" else {}
             crop |= {} if side == size else {"side": side}
         if self.changed is not None and (place := self.changed[1]) < len(self.operations):
@@ -111,10 +115,11 @@ def _split(operations: list[dict[str, Any]], *, exact: bool = False) -> tuple[tu
 
 def read_pipeline(steps: list[Section], *, for_training: bool, placement: str) -> Pipeline:
     """Translate the steps of a pipeline. `placement`: where `SampleFrames` of this version puts test clips."""
-    pipeline = Pipeline()
+    pipeline = Pipeline(placement=placement)
     for step in steps:
         kind = step.kind
         if kind in INTO_VIDEOS or kind in INTO_FRAMES:
+            step.only("mode", "accurate")  # others give frames nearby
             step.ignore(*step.table)  # the decoder does not change the frames
             if pipeline.frames is not (kind in INTO_FRAMES) and pipeline.frames is not None:
                 raise step.wrong("type", "decodes something else than the step before it")
@@ -206,12 +211,14 @@ def _train_step(step: Section, kind: str, pipeline: Pipeline) -> None:
             ratio, before = _flip(step), augmentation.get("flip", 0.0)
             if ratio:
                 pipeline.comes("flip", step)
-            augmentation["flip"] = ratio * (1 - before) + before * (1 - ratio)  # two flips are none
+            augmentation["flip"] = _either(ratio, before)
         case "Fuse":
             augmentation["fused"] = True
         case "ColorJitter":
             pipeline.comes("colour", step)
             pipeline.check_last_change(step)
+            if pipeline.placement == "centred" and not COLOURS & step.table.keys():
+                raise step.wrong("type", "has no values, which differ between versions of 0.x", "write brightness=0.5")
             augmentation |= step.fields(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.1)
         case "PytorchVideoWrapper":
             pipeline.check_last_change(step)
@@ -249,9 +256,10 @@ def _random_crop(step: Section, kind: str) -> dict[str, Any]:
     if kind == "RandomResizedCrop":
         area, aspect = step.pair("area_range", (0.08, 1.0)), step.pair("aspect_ratio_range", (3 / 4, 4 / 3))
         return {"kind": "random_resized", "area": area, "aspect": aspect}
-    step.ignore("input_size", "num_fixed_crops")  # the Resize after it sets the size
+    step.ignore("num_fixed_crops")
     return {
         "kind": "multi_scale",
+        "input_size": _sides(step, "input_size") if "input_size" in step else None,
         "scales": tuple(float(scale) for scale in step.numbers("scales") or (1.0,)),
         "max_gap": step.take("max_wh_scale_gap", 1),
         "places": "random" if step.take("random_crop", False) else str(step.take("num_fixed_crops", 5)),
@@ -278,13 +286,24 @@ def _flip(step: Section) -> float:
     return step.take("flip_ratio", 0.5)
 
 
+def _either(one: float, other: float) -> float:
+    """The probability of exactly one of two flips: two are none."""
+    return one * (1 - other) + other * (1 - one)
+
+
 def _imgaug(step: Section, augmentation: dict[str, Any]) -> None:
     if not isinstance(step.any("transforms"), list):
         raise step.wrong("transforms", "is a set of imgaug's own", "list Fliplr, Rotate and Dropout")
     for one in step.each("transforms"):
         match one.kind:
             case "Fliplr":
-                augmentation["flip"] = one.take("p", 0.5)
+                if "p" not in one:
+                    raise one.wrong("p", "is missing, which differs between versions of imgaug", "write p=0.5")
+                augmentation["flip"] = _either(one.take("p", 0.5), augmentation.get("flip", 0.0))
+            case "Rotate" | "Dropout" if "pixel_dropout" in augmentation:
+                raise one.wrong("type", "comes after Dropout", "rotate once, then drop pixels once")
+            case "Rotate" if "rotation_degrees" in augmentation:
+                raise one.wrong("type", "is there twice", "rotate once")
             case "Rotate":
                 low, high = one.pair("rotate")
                 if low != -high:
@@ -308,6 +327,10 @@ def _test_step(step: Section, kind: str, pipeline: Pipeline) -> None:
             pipeline.operations.append((step, {"kind": name, "size": _sides(step, "crop_size")}))
             step.ignore("lazy")
         case "Flip":
+            if "flip_ratio" not in step:
+                raise step.wrong(
+                    "flip_ratio", "is missing, and 0.5 by default", "write flip_ratio=0, or leave the step out"
+                )
             step.only("flip_ratio", 0, 0.0, why="must be 0 in a test")
             step.ignore("direction", "lazy", "flip_label_map", "left_kp", "right_kp")
         case "Fuse":

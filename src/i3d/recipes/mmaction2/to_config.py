@@ -52,7 +52,10 @@ def _model(network: ResNetSettings, training: Training) -> Table:
     hub = OUR_HUB.fullmatch(training.init)
     assert hub is not None
     non_local = _dict(
-        mode=network.non_local_mode, sub_sample=network.non_local_sub_sample, use_scale=network.non_local_use_scale
+        mode=network.non_local_mode,
+        sub_sample=network.non_local_sub_sample,
+        use_scale=network.non_local_use_scale,
+        norm_cfg=_dict(type="BN3d"),
     )
     backbone = _dict(
         type="ResNet3d",

@@ -9,6 +9,10 @@ LAYERS = {  # of `custom_keys`, as prefixes of the names of parameters
     "backbone": "*", "cls_head": "fc.", "cls_head.fc_cls": "fc.", "fc_cls": "fc.",
     **{f"backbone.{stage}": f"{stage}." for stage in STAGES}, **{stage: f"{stage}." for stage in STAGES[1:]},
 }  # fmt: skip
+METRICS = {  # of AccMetric, and our names
+    "top_k_accuracy": "top_k_accuracy", "mean_class_accuracy": "mean_class_accuracy",
+    "mmit_mean_average_precision": "mean_average_precision", "mean_average_precision": "mean_average_precision",
+}  # fmt: skip
 DEVICES = 8  # published configs are for eight, unless they set auto_scale_lr
 
 
@@ -30,7 +34,7 @@ def read_training_0(config: Section) -> dict[str, Any]:
     fields["clip_grad_norm"] = _clip(hook.sub("grad_clip"))
     fields |= _evaluation(config.sub("evaluation"))
     if "fp16" in config:
-        fields |= {"precision": "fp16", **_loss_scale(config.sub("fp16"))}
+        fields |= {"precision": "fp16", **_loss_scale(config.sub("fp16"), 512.0)}
     return fields | _ascend_amp(config)
 
 
@@ -65,9 +69,29 @@ def read_training_1(config: Section) -> dict[str, Any]:
         scale = _loss_scale(wrapper)
         is_fp16 = wrapper.take("dtype", "float16") == "float16"
         fields |= {"precision": "fp16", **scale} if is_fp16 else {"precision": "bf16"}
-    for scheduler in config.each("param_scheduler"):
-        fields |= _scheduler(scheduler, epochs=epochs, lr=optimizer["lr"])
-    return {"schedule": {"kind": "step", "epochs": (), "gamma": 0.1}, **fields, **_hooks(config.sub("default_hooks"))}
+    first = read_evaluator(config, "val_evaluator")[0][:1]
+    fields |= _schedulers(config.each("param_scheduler"), epochs=epochs, lr=optimizer["lr"])
+    return {
+        "schedule": {"kind": "step", "epochs": (), "gamma": 0.1},
+        **fields,
+        **_hooks(config.sub("default_hooks"), *first),
+    }
+
+
+def read_evaluator(config: Section, key: str) -> tuple[list[str], list[int]]:
+    """(the metrics of an evaluator of 1.x, its numbers of top-k); none if the config has no such evaluator."""
+    names, top_k = list[str](), list[int]()
+    for part in config.each(key):
+        part.choose("the evaluator", "AccMetric")
+        part.ignore("collect_device", "prefix", "collect_dir")
+        listed = part.any("metric_list")
+        listed = [listed] if isinstance(listed, str) else listed or ["top_k_accuracy", "mean_class_accuracy"]
+        if any(name not in METRICS for name in listed):
+            raise part.wrong("metric_list", "is not supported", f"choose from {', '.join(METRICS)}")
+        names += [METRICS[name] for name in listed]
+        options = part.sub("metric_options").sub("top_k_accuracy")
+        top_k += [int(k) for k in options.numbers("topk")]
+    return names, top_k
 
 
 def read_optimizer(optimizer: Section) -> dict[str, Any]:
@@ -89,14 +113,17 @@ def read_optimizer(optimizer: Section) -> dict[str, Any]:
 
 
 def _paramwise(part: Section) -> dict[str, Any]:
-    """Factors for norms, biases and layers. The last are substrings of names in MMEngine, whole layers here."""
+    """Factors for norms, biases and layers. The last are substrings of names in MMEngine, whole layers here.
+
+    Of several that a name has, MMEngine takes the longest substring, whatever layer it is.
+    """
     part.ignore("bypass_duplicate")  # no parameter is there twice
     for key in ("dwconv_decay_mult", "dcn_offset_lr_mult", "flat_decay_mult"):
         part.only(key, 1, 1.0)
     names = {"norm_decay": "norm_decay_mult", "bias_decay": "bias_decay_mult", "bias_lr": "bias_lr_mult"}
     fields: dict[str, Any] = {name: part.take(key, 1.0) for name, key in names.items()}
     keys = part.sub("custom_keys")
-    layers = [_layer(keys, key) for key in keys.table]
+    layers = [_layer(keys, key) for key in sorted(sorted(keys.table), key=len, reverse=True)]
     return {"factors": {**fields, "layers": layers}}
 
 
@@ -117,10 +144,12 @@ def _clip(part: Section) -> float:
     return part.take("max_norm", 0.0)
 
 
-def _loss_scale(part: Section) -> dict[str, float]:
-    """0 is a dynamic loss scale."""
+def _loss_scale(part: Section, default: float = 0.0) -> dict[str, float]:
+    """0 is a dynamic loss scale; `default`: MMCV's or MMEngine's."""
     value = part.any("loss_scale")
-    if value is None or value == "dynamic":
+    if value is None:
+        return {"loss_scale": default}
+    if value == "dynamic":
         return {"loss_scale": 0.0}
     if type(value) not in (int, float):
         raise part.wrong("loss_scale", "must be a number or 'dynamic'")
@@ -160,6 +189,19 @@ def _cosine_end(part: Section, minimum: str, ratio: str, lr: float) -> float:
     return part.take(minimum, 0.0) / lr
 
 
+def _schedulers(parts: list[Section], *, epochs: int, lr: float) -> dict[str, Any]:
+    """A warm-up and one schedule. Two of a kind would be multiplied in MMEngine, and are refused."""
+    fields: dict[str, Any] = {}
+    for part in parts:
+        read = _scheduler(part, epochs=epochs, lr=lr)
+        if fields.keys() & read.keys():
+            raise part.wrong(
+                "type", "is a second one, by which MMEngine multiplies", "write one warm-up and one schedule"
+            )
+        fields |= read
+    return fields
+
+
 def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
     """One scheduler of 1.x. Its milestones and its cosine count from `begin`, as in MMEngine."""
     part.ignore("convert_to_iter_based", "verbose", "last_step")  # the learning rate changes after every step here
@@ -185,38 +227,57 @@ def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
 def _warmup_1(part: Section) -> dict[str, Any]:
     part.only("begin", 0)
     part.only("end_factor", 1, 1.0)
+    if "end" not in part:
+        raise part.wrong("end", "is missing: the warm-up would not end", "write end=10")
     key = "warmup_epochs" if part.take("by_epoch", True) else "warmup_steps"
-    return {key: part.take("end", 0), "warmup_start": part.take("start_factor", 1 / 3)}
+    return {key: part.take("end", 0), "warmup_start": part.take("start_factor", 1 / 3), "warmup_within": True}
 
 
 def _evaluation(part: Section) -> dict[str, Any]:
     """0.x validates every `interval` epochs; all its metrics are always computed here."""
     part.only("start", 0, None)
     part.only("by_epoch", True)
-    part.ignore("metrics", "topk", "metric_options", "gpu_collect", "rule", "key_indicator", "key_indicators")
-    return {"validate_every": part.take("interval", 1)} | _best(part)
+    part.ignore("topk", "metric_options", "gpu_collect")
+    metrics = part.any("metrics")
+    first = metrics[0] if isinstance(metrics, list) and metrics else metrics
+    key = "key_indicator" if "key_indicator" in part else "save_best"
+    part.ignore("key_indicator", "key_indicators", "save_best")
+    return {"validate_every": part.take("interval", 1)} | _best(part, key, first)
 
 
-def _best(part: Section) -> dict[str, Any]:
-    value = part.any("save_best")
-    if value in (None, True, False, "auto", "top1_acc", "top_k_accuracy", "acc/top1"):
+def _best(part: Section, key: str = "save_best", first: Any = None) -> dict[str, Any]:
+    """The metric that the best checkpoint is chosen by. "auto" is the `first` that is computed, top-1 by default."""
+    part.only("rule", None, "greater")
+    value = part.any(key)
+    value = first if value in (True, "auto") else value
+    if value in (None, False, "top1_acc", "top_k_accuracy", "acc/top1"):
         return {}
     if value in ("mean_class_accuracy", "acc/mean1"):
         return {"best_by": "mean_class"}
-    raise part.wrong("save_best", "is not supported", "use 'auto', 'top1_acc' or 'mean_class_accuracy'")
+    raise part.wrong(key, "is not supported", "use 'auto', 'top1_acc' or 'mean_class_accuracy'")
 
 
-def _hooks(part: Section) -> dict[str, Any]:
-    """1.x's default_hooks: all but the best checkpoint and the early stop are about logs."""
+HOOKS = {  # of 1.x, about logs and order; of each the type that MMAction2 gives it
+    "runtime_info": "RuntimeInfoHook", "timer": "IterTimerHook", "logger": "LoggerHook",
+    "param_scheduler": "ParamSchedulerHook", "checkpoint": "CheckpointHook", "sampler_seed": "DistSamplerSeedHook",
+    "sync_buffers": "SyncBuffersHook", "visualization": "VisualizationHook", "early_stopping": "EarlyStoppingHook",
+}  # fmt: skip
+
+
+def _hooks(part: Section, first: Any = None) -> dict[str, Any]:
+    """1.x's default_hooks: all but the best checkpoint and the early stop are about logs. `first`: of the metrics."""
+    for name, kind in HOOKS.items():
+        part.sub(name).only("type", kind)
+        if name not in ("checkpoint", "early_stopping"):
+            part.sub(name).ignore(*part.sub(name).table)
     checkpoint = part.sub("checkpoint")
     checkpoint.ignore(*checkpoint.table)
-    fields = _best(checkpoint)
+    fields = _best(checkpoint, first=first)
     if "early_stopping" in part:
         stop = part.sub("early_stopping")
         fields["patience"] = stop.take("patience", 5)
-        stop.only("type", "EarlyStoppingHook")
-        stop.only("monitor", "acc/top1", "acc/mean1")
+        stop.only("monitor", "acc/mean1" if fields.get("best_by") == "mean_class" else "acc/top1")
         stop.only("rule", None, "greater")
-    part.ignore("runtime_info", "timer", "logger", "param_scheduler", "sampler_seed", "sync_buffers", "visualization")
-    part.ignore("early_stopping")
+        if stop.take("min_delta", 0.1):  # MMEngine's default
+            raise stop.wrong("min_delta", "must be 0 here", "write min_delta=0, so that every improvement counts")
     return fields
