@@ -63,6 +63,16 @@ def test_configs_of_0x_are_the_published_recipes(tmp_path, name):
     assert load_recipe(str(config(tmp_path, CONFIGS_0[name], name))) == named_recipe(name)
 
 
+def test_a_missing_config_of_no_recipe_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nosuch.py: no such config, and no published recipe has this name"):
+        read_config_arguments(str(tmp_path / "nosuch.py"), [])
+
+
+def test_an_option_without_a_value_is_refused():
+    with pytest.raises(InputError, match=r"--cfg-options 'load_from=': has no value; write load_from=None for none"):
+        read_config_arguments(RAW, ["load_from="])
+
+
 def test_a_missing_config_is_the_published_recipe():
     assert load_recipe(f"configs/recognition/i3d/{RAW}.py") == named_recipe(RAW)
 
@@ -188,7 +198,7 @@ def test_the_seed_of_a_run_is_that_of_its_config(tmp_path):
 LR_CASES = [  # (changes of a config of 0.x, clips that its learning rate is for, why)
     ("", 64, "that of the published recipe i3d_r50_32x2x1_100e_kinetics400_rgb"),
     ("gpu_ids = range(0, 1)\n", 8, "the run that wrote the config had 1 x 8 clips in a step"),
-    ("data['videos_per_gpu'] = 32\n", 0, "--auto-scale-lr, or --set training.base_batch=256, scales it"),
+    ("data['videos_per_gpu'] = 32\n", 0, "--set training.base_batch=256 of `i3d train`, scales it"),
     ("total_epochs = 7\n", 0, "the learning rate 0.01 is used as it is: the config is no published recipe"),
     ("auto_scale_lr = dict(enable=True, base_batch_size=16)\ntotal_epochs = 7\n", 16, "auto_scale_lr.enable=True"),
     ("auto_scale_lr = dict(enable=False, base_batch_size=16)\ntotal_epochs = 7\n", 0, "training.base_batch=16"),

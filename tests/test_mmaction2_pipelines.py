@@ -376,6 +376,17 @@ def test_a_config_that_a_checkpoint_cannot_be_read_by_is_reported(tmp_path, capl
     assert re.search(f"the config in it.*{expected}.*--recipe NAME names the recipe", caplog.text)
 
 
+def test_other_numbers_of_classes_in_a_checkpoint_are_reported(tmp_path, caplog):
+    text = config_text([SQUASH], [SQUASH], [SQUASH]).replace(HEAD, HEAD.replace("400", "9"))
+    with pytest.raises(WeightsError, match="the config in it has 9 classes, its tensors have 400; --recipe NAME"):
+        load_weights(tiny_checkpoint(tmp_path / "a.pth", config=text, version=1))
+    content = torch.load(tiny_checkpoint(tmp_path / "b.pth", version=1), weights_only=True)
+    content["meta"]["dataset_meta"] = {"classes": ["a", "b"]}
+    torch.save(content, tmp_path / "b.pth")
+    assert load_weights(tmp_path / "b.pth").card.labels[0] == "abseiling"
+    assert "b.pth: has 2 class names for 400 classes: they are left out; --classes names them" in caplog.text
+
+
 def test_mean_and_average_of_a_checkpoint_are_those_of_its_config(tmp_path):
     text = config_text([SQUASH], [SQUASH], [SQUASH]).replace(IMAGENET, "mean=[1, 2, 3], std=[4, 5, 6]")
     before = load_weights(tiny_checkpoint(tmp_path / "a.pth", config=text, version=1)).card.recipe

@@ -11,7 +11,7 @@ import torch
 
 from i3d._version import __version__
 from i3d.data.labels import dataset_labels, is_numbered, numbered_labels
-from i3d.errors import InputError, WeightsError, abridged, printable, quoted
+from i3d.errors import InputError, WeightsError, abridged, counted, printable, quoted
 from i3d.models.factory import NETWORKS, build_meta_network, build_network
 from i3d.models.inflate import inflate_weights
 from i3d.models.network import VideoNetwork
@@ -124,7 +124,7 @@ def load_weights(
     if not sha256.startswith(digest_in_name(path)):
         what = "another file than the published one of this name"
         log.warning("%s: its SHA-256 begins with %s, not as its name ends: %s", path, sha256[:8], what)
-    class_names, labels_from = _choose_labels(checkpoint, labels)
+    class_names, labels_from = _choose_labels(checkpoint, labels, path)
     source = name if is_hub_name(name) or is_address(name) else path.name
     card = _make_card(checkpoint, class_names, report, source=source, sha256=sha256)
     return Weights(state, card, sha256, checkpoint.format, checkpoint.recipe_from, labels_from, report)
@@ -224,13 +224,18 @@ def _warn_of_renamed(name: str, before: tuple[str, ...], labels: tuple[str, ...]
         log.warning("%s: its class names are replaced: %s", name, abridged(changed, 3))
 
 
-def _choose_labels(checkpoint: DetectedCheckpoint, labels: Sequence[str] | None) -> tuple[tuple[str, ...], str]:
+def _choose_labels(
+    checkpoint: DetectedCheckpoint, labels: Sequence[str] | None, path: Path
+) -> tuple[tuple[str, ...], str]:
     """(class names, where they come from)."""
     num_classes = checkpoint.recipe.network.num_classes
     if labels is not None:
         return _checked(labels, num_classes), "as given"
     if checkpoint.labels is not None and len(checkpoint.labels) == num_classes:
         return checkpoint.labels, "in the file"
+    if checkpoint.labels is not None:
+        names = counted(len(checkpoint.labels), "class name")
+        log.warning("%s: has %s for %d classes: they are left out; --classes names them", path, names, num_classes)
     known = dataset_labels(checkpoint.recipe.dataset)
     if known is not None and len(known) == num_classes:
         return known, f"{checkpoint.recipe.dataset}, by the recipe"

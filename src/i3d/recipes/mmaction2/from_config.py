@@ -159,7 +159,7 @@ def lr_batch(table: Table, recipe: Recipe) -> tuple[int, str]:
     else:
         return 0, (
             f"the learning rate {recipe.training.optimizer.lr:g} is used as it is: the config is no published recipe; "
-            f"--auto-scale-lr, or --set training.base_batch={base_batch}, scales it to the batch"
+            f"--auto-scale-lr of tools/train.py, or --set training.base_batch={base_batch} of `i3d train`, scales it"
         )
     return base_batch, f"the learning rate is for {base_batch} clips in a step and scaled to yours ({why})"
 

@@ -36,6 +36,8 @@ def with_options(table: Table, options: Sequence[str]) -> Table:
         keys = path.strip().split(".")
         if not sign or not all(keys):
             raise InputError(f"{FLAG} {quoted(option)}: write key.path=value, such as {LR_KEYS[version]}=0.01")
+        if not text.strip():
+            raise InputError(f"{FLAG} {quoted(option)}: has no value; write {path.strip()}=None for none")
         _check_top(table, path.strip(), version, option)
         table = _put(table, keys, parse_value(text.strip()), option)
     return table

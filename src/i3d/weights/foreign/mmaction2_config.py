@@ -63,6 +63,10 @@ def read_saved_config(
     settings = stored.model_dump()
     config_network = ResNetSettings.model_validate(settings | read.network)
     pairs = zip(STORED_NAMES, stored_settings(config_network), stored_settings(stored), strict=True)
+    of_config = config.sub("model").sub("cls_head").any("num_classes")
+    if "num_classes" in stored.model_fields_set and of_config not in (None, stored.num_classes):
+        counts = f"{of_config} classes, its tensors have {stored.num_classes}"
+        raise WeightsError(f"{PLACE} has {counts}; --recipe NAME loads it without its config")
     if different := [name for name, of_config, of_tensors in pairs if of_config != of_tensors]:
         raise WeightsError(
             f"{PLACE} contradicts its tensors ({', '.join(different)}); --recipe NAME loads it without its config"
