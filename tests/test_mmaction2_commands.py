@@ -64,7 +64,7 @@ def test_configs_of_0x_are_the_published_recipes(tmp_path, name):
 
 
 def test_a_missing_config_of_no_recipe_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nosuch.py: no such config, and no published recipe has this name"):
+    with pytest.raises(InputError, match=r"nosuch.py: no such config; there is no recipe 'nosuch'"):
         read_config_arguments(str(tmp_path / "nosuch.py"), [])
 
 
@@ -559,7 +559,7 @@ REFUSED = [
     ),
     ("total_epochs = 100", "omnisource = True\ntotal_epochs = 100", "omnisource = 'True' trains on several data sets"),
     ("type='RawFrameDecode'", "type='RawFrameDecode', mode='efficient'", "mode = 'efficient' must be 'accurate'"),
-    ("input_size=224", "input_size=200", "input_size = '200' must be the size of the resize after it, 224"),
+    ("input_size=224", "input_size=(200, 224)", "'MultiScaleCrop' does not bring frames to squares of one size"),
     (
         "dict(type='Flip', flip_ratio=0)",
         "dict(type='Flip')",

@@ -83,10 +83,11 @@ TRAINED = [
     ["dict(type='Resize', scale=(60, 50), keep_ratio=False)", "dict(type='RandomResizedCrop')", SQUASH],
     [short(41), "dict(type='MultiScaleCrop', input_size=32, scales=(1, .8), num_fixed_crops=13)", SQUASH],
     ["dict(type='Resize', scale=(64, 40))", "dict(type='MultiScaleCrop', input_size=32, random_crop=True)", SQUASH],
+    [short(49), "dict(type='MultiScaleCrop', input_size=48, scales=(1,))", SQUASH],
     [crop((61, 44)), "dict(type='RandomCrop', size=40)", SQUASH, "dict(type='Flip', flip_ratio=1)"],
     [crop(49), crop(33), SQUASH],
 ]
-VARIANTS = [(SCORED[i % 15], SCORED[(4 * i + 3) % 15], TRAINED[i % 14]) for i in range(42)]
+VARIANTS = [(SCORED[i % 15], SCORED[(4 * i + 3) % 15], TRAINED[i % 15]) for i in range(45)]
 
 
 def config_text(test, val, train, *, clip_len=4):
@@ -207,6 +208,9 @@ def test_pixels_are_those_of_the_config(tmp_path, clip, number):
         assert np.array_equal(views.clips().numpy(), expected_VTHWC)
         assert np.array_equal(np.stack([view.clip_THWC for view in predicted]), expected_VTHWC)
     augmentation, sampling = recipe.training.augmentation, recipe.training.sampling
+    if "input_size=48" in "".join(train):  # within 3 pixels of the short side, 49
+        drawn = draw_geometry(augmentation, height=HEIGHT, width=WIDTH, rng=np.random.default_rng(0))
+        assert (drawn.box.height, drawn.box.width) == (48, 48)
     dataset = ClipDataset(annotations, TrainView(sampling, augmentation))
     for epoch in range(3):
         rng = np.random.default_rng((0, epoch, int(dataset.seeds_N[0])))
@@ -218,7 +222,7 @@ def test_pixels_are_those_of_the_config(tmp_path, clip, number):
 
 @pytest.mark.parametrize("number", range(len(SCORED)))
 def test_a_checkpoint_with_the_config_has_its_geometry(tmp_path, number):
-    text = config_text(SCORED[number], SCORED[0], TRAINED[number % 14])
+    text = config_text(SCORED[number], SCORED[0], TRAINED[number % 15])
     recipe = load_recipe(str(config(tmp_path, text)))
     saved = load_weights(tiny_checkpoint(tmp_path / "a.pth", config=text)).card.recipe
     assert saved.preprocessing == recipe.preprocessing

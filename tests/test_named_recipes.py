@@ -59,6 +59,7 @@ OURS = {
     "training.patience",
     "training.best_by",
     "training.save_every",
+    "training.augmentation.crop.input_size",
 }
 
 MMACTION2 = OFF | {  # 0.x: I3D-R50 32x2x1 from raw frames

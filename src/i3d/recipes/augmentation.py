@@ -56,6 +56,7 @@ class MultiScaleCrop(Settings):
     kind: Literal["multi_scale"] = "multi_scale"
     scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(1.0, 0.8), min_length=1)
     max_gap: int = Field(default=1, ge=0, le=100)  # how far apart in `scales` width and height may be
+    input_size: Side | None = None  # sides within 3 pixels of it become it; None: the size of the input
     places: Literal["5", "13", "random"] = "5"  # corners and middle; these and 8 between them; anywhere
 
 

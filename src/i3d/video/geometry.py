@@ -123,6 +123,7 @@ def _random_resized(crop: RandomResizedCrop, height: int, width: int, rng: np.ra
 
 def _multi_scale(crop: MultiScaleCrop, height: int, width: int, size: int, rng: np.random.Generator) -> Box:
     """TSN's multi-scale crop. Sides within 3 pixels of the input size become that size, which avoids resampling."""
+    size = crop.input_size or size
     sides = [int(min(height, width) * scale) for scale in crop.scales]
     sides = [size if abs(side - size) < 3 and size <= min(height, width) else max(side, 1) for side in sides]
     pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= crop.max_gap]

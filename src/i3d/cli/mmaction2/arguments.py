@@ -20,7 +20,6 @@ from i3d.recipes.mmaction2.options import sets_lr, version_of_options, with_opti
 from i3d.recipes.mmaction2.parse import Table, read_config
 from i3d.recipes.mmaction2.to_config import to_config
 from i3d.recipes.named import named_recipe
-from i3d.recipes.names import recipe_names
 from i3d.recipes.recipe import Recipe
 from i3d.utils.launcher import launched_as
 
@@ -77,9 +76,10 @@ def read_config_arguments(
         if options and as_written and for_training:  # the options change the batch, not what the learning rate is for
             base_batch = _base_batch(from_config(table, where=where, name=title).recipe)
     else:
-        if path.suffix == ".py" and name not in recipe_names():
-            raise InputError(f"{name_or_file}: no such config, and no published recipe has this name; check the path")
-        recipe = named_recipe(name)
+        try:
+            recipe = named_recipe(name)
+        except InputError as error:
+            raise InputError(f"{name_or_file}: no such config; {error}") from error
         title, where = recipe.name, f"the published recipe {recipe.name}"
         version = int("8xb8" in title)
         lists = kinetics_lists(recipe)

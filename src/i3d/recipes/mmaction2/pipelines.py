@@ -78,9 +78,9 @@ class Pipeline:
         if at < len(kinds):
             step, crop = self.operations[at]
             side = _square(step, crop["size"]) if "size" in crop else size
-            if crop.get("input_size", None) not in (None, (size, size)):
-                raise step.wrong("input_size", f"must be the size of the resize after it, {size}")
+            snapped = _square(step, crop["input_size"]) if crop.get("input_size") else size
             crop = {key: value for key, value in crop.items() if key not in ("size", "input_size")}
+            crop |= {} if snapped == size else {"input_size": snapped}
             crop |= {"kind": "center"} if crop["kind"] == "crop_center" else {}
             crop |= {} if side == size else {"side": side}
         if self.changed is not None and (place := self.changed[1]) < len(self.operations):
