@@ -45,7 +45,7 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
     if backbone.kind != "ResNet3d":
         raise backbone.unknown("the network", "ResNet3d, which is I3D")
     head.choose("the classifier", "I3DHead")
-    network, sync_norms = _network(backbone, version=version, notes=notes)
+    network, sync_norms = _network(backbone, version=version, notes=notes, for_training=for_training)
     network |= {"num_classes": head.take("num_classes", 400), "dropout": head.take("dropout_ratio", 0.5)}
     multi_label, loss = _head(head, for_training=for_training)
     preprocessor, testing = model.sub("data_preprocessor"), model.sub("test_cfg")
@@ -96,7 +96,7 @@ def average_clips(part: Section) -> str:
     return value or ""
 
 
-def _network(backbone: Section, *, version: int, notes: list[str]) -> tuple[dict[str, Any], bool]:
+def _network(backbone: Section, *, version: int, notes: list[str], for_training: bool) -> tuple[dict[str, Any], bool]:
     for key, values in [
         ("num_stages", (4,)), ("out_indices", ([3],)), ("spatial_strides", ([1, 2, 2, 2],)),
         ("dilations", ([1, 1, 1, 1],)), ("conv1_stride_s", (2,)), ("pool1_stride_s", (2,)), ("with_pool1", (True,)),
@@ -128,7 +128,7 @@ def _network(backbone: Section, *, version: int, notes: list[str]) -> tuple[dict
         **backbone.fields(conv1_stride_t=stride, pool1_stride_t=stride, in_channels=3, base_channels=64),
         **backbone.fields(inflate_style="3x1x1", frozen_stages=-1, norm_eval=False, zero_init_residual=True),
     }
-    return network | _non_local(backbone, patterns["non_local"]), sync
+    return network | _non_local(backbone, patterns["non_local"], for_training=for_training), sync
 
 
 def _stem(backbone: Section, *, version: int, notes: list[str]) -> tuple[int, int]:
@@ -164,7 +164,7 @@ def _shortest(stage: list[int]) -> tuple[int, ...]:
     return tuple(stage[: next(fits)])
 
 
-def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...]) -> dict[str, Any]:
+def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...], *, for_training: bool) -> dict[str, Any]:
     part = backbone.sub("non_local_cfg")
     norm = part.sub("norm_cfg")
     norm.only("type", "BN3d", "BN")
@@ -173,7 +173,7 @@ def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...]) -> dic
     if not any(map(any, non_local)):
         part.ignore(*part.table)
         return {}
-    if not norm.table:
+    if for_training and not norm.table:  # else the tensors show it
         raise backbone.wrong(
             "non_local_cfg", "has no norm_cfg", "ours have batch norms: write norm_cfg=dict(type='BN3d')"
         )
