@@ -4,7 +4,7 @@ preview_dataset(dataset, Path("preview"))      # preview/clips.png, preview/stat
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -92,10 +92,8 @@ def preview_dataset(
     to_open = sorted({*chosen, *sample})
     num_steps = len(to_open) + len(chosen)
     infos: dict[int, _VideoInfo | UnreadableClip] = {}
-    num_decoded = 0  # for their length
-    for completed, index in enumerate(to_open, start=1):
-        infos[index] = info = _inspect_clip(dataset, index, may_decode=num_decoded < MAX_DECODED)
-        num_decoded += isinstance(info, _VideoInfo) and not info.has_timetable
+    for completed, (index, info) in enumerate(_inspect_clips(dataset, to_open), start=1):
+        infos[index] = info
         if on_clip is not None:
             on_clip(completed, num_steps)
     bad = {index: info for index, info in infos.items() if isinstance(info, UnreadableClip)}
@@ -125,6 +123,15 @@ def preview_dataset(
         sizes=dict(_sizes(known)),
         unreadable=tuple(clip for _, clip in sorted(bad.items())),
     )
+
+
+def _inspect_clips(dataset: ClipDataset, indices: Sequence[int]) -> Iterator[tuple[int, _VideoInfo | UnreadableClip]]:
+    """What is known of each clip. Only the first `MAX_DECODED` without a timetable are decoded for their length."""
+    num_decoded = 0
+    for index in indices:
+        info = _inspect_clip(dataset, index, may_decode=num_decoded < MAX_DECODED)
+        num_decoded += isinstance(info, _VideoInfo) and not info.has_timetable
+        yield index, info
 
 
 def _output_files(out: Path, *, force: bool) -> tuple[Path, Path]:

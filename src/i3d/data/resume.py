@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Final, Generic, Self, TypeVar
 
 from i3d.errors import InputError, abridged, counted, first_line, printable
 from i3d.utils.atomic_files import try_lock_for_process, write_atomically, writing_to
-from i3d.utils.outputs import COMPLETE, RESUME, check_new, file_hash, is_open_file, resume_log
+from i3d.utils.outputs import COMPLETE, RESUME, check_new, file_sha256, is_open_file, resume_log
 from i3d.utils.text import parse_json, refuse_endless
 
 DIGEST: Final = ', "digest": "'  # before the digest, at the end of a line
@@ -265,7 +265,7 @@ def _logs(out: Path) -> list[Path]:
 
 
 def _written_line(path: Path) -> str:
-    return _with_digest({WRITTEN: file_hash(path)})
+    return _with_digest({WRITTEN: file_sha256(path)})
 
 
 def _with_digest(record: Mapping[str, Any], *, sort_keys: bool = False) -> str:

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from i3d.errors import InputError, VideoError, first_line
 from i3d.utils.atomic_files import read_bytes
-from i3d.utils.outputs import file_hash
+from i3d.utils.outputs import file_sha256
 from i3d.video.base import DEFAULT_LIMITS, Limits, Video
 from i3d.video.reader import open_video
 
@@ -227,7 +227,7 @@ def stated_digest(root: Path, name: str) -> str:
 
 def is_as_packed(root: Path, name: str) -> bool:
     """Whether the list or the class names of a packed dataset are as they were packed."""
-    return file_hash(root / name) == stated_digest(root, name)
+    return file_sha256(root / name) == stated_digest(root, name)
 
 
 def open_stored_video(path: Path | PackedPath, *, limits: Limits = DEFAULT_LIMITS) -> Video:

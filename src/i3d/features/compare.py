@@ -24,10 +24,10 @@ from i3d.features.sidecar import EDITED, has_digest, read_sidecar
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import Preprocessing
 from i3d.utils.arguments import checks_types
+from i3d.utils.outputs import file_sha256
 from i3d.video.base import FrameHWC
 from i3d.video.flow import METHODS
 from i3d.video.reader import open_video
-from i3d.weights.checkpoint import file_sha256
 
 MAX_ROWS: Final = 4  # extracted again for each cause
 RATES: Final = (24.0, 25.0, 30.0, None)

@@ -21,7 +21,7 @@ from i3d.errors import InputError, printable
 from i3d.features.array_formats import FORMATS, FileFormat, array_bytes
 from i3d.features.extractor import VideoFeatures
 from i3d.utils.atomic_files import write_atomically
-from i3d.weights.checkpoint import file_sha256
+from i3d.utils.outputs import file_sha256
 
 FORMAT: Final = "i3d features"
 VERSION: Final = 1

@@ -33,9 +33,8 @@ from i3d.training.run_folder import BEST, LAST, LOG
 from i3d.training.train import train
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import ComputeConfig, pick_device
-from i3d.utils.outputs import recorded_files
+from i3d.utils.outputs import file_sha256, recorded_files
 from i3d.utils.progress import ProgressCallback
-from i3d.weights.checkpoint import file_sha256
 from i3d.weights.load import Weights, build_model
 
 RECORD: Final = "finetune.json"

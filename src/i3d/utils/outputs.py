@@ -103,7 +103,7 @@ def check_outside(out: Path, source: str | os.PathLike[str]) -> None:
 
 def check_recorded(path: Path, digests: Collection[str], *, todo: str) -> None:
     """An InputError for an existing file whose content is none of those that a run recorded before it wrote them."""
-    if path.exists() and file_hash(path) not in digests:
+    if path.exists() and file_sha256(path) not in digests:
         raise InputError(f"{path}: was edited since it was written, or is of another run; {todo}")
 
 
@@ -123,7 +123,7 @@ def recorded_files(folder: Path, record: Path) -> Iterator[Path]:
     with unfinished_folder(folder) as temporary:
         yield temporary
         names = sorted(path.relative_to(temporary).as_posix() for path in temporary.rglob("*") if path.is_file())
-        digests = {name: file_hash(temporary / name) for name in names}
+        digests = {name: file_sha256(temporary / name) for name in names}
         before = json.loads(record.read_bytes())
         written = dict(before.get(WRITTEN, {}))
         for name, digest in digests.items():
@@ -131,7 +131,7 @@ def recorded_files(folder: Path, record: Path) -> Iterator[Path]:
         if written != before.get(WRITTEN):
             write_atomically(record, (json.dumps({**before, WRITTEN: written}, indent=1) + "\n").encode())
         for name, digest in digests.items():
-            if not (folder / name).is_file() or file_hash(folder / name) != digest:
+            if not (folder / name).is_file() or file_sha256(folder / name) != digest:
                 (temporary / name).replace(folder / name)
 
 
@@ -140,8 +140,8 @@ def content_hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def file_hash(path: Path) -> str:
-    """The `content_hash` of a file, which is read in blocks."""
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal, as `content_hash` of its content; it is read in blocks."""
     with naming_file(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -8,7 +8,6 @@ The folders are that of --checkpoints, those of $I3D_CHECKPOINTS, and the caches
 Where a file name ends in the first digits of its SHA-256, as those of MMAction2 and torchvision do, they are compared.
 """
 
-import hashlib
 import logging
 import os
 import re
@@ -20,6 +19,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from i3d.errors import InputError, printable
+from i3d.utils.outputs import file_sha256
 
 VARIABLE: Final = "I3D_CHECKPOINTS"  # environment variable: folders, separated as in PATH
 OPTION: Final = "--checkpoints"
@@ -168,5 +168,4 @@ def _sha256_of(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, size: int, modified: int) -> str:  # noqa: ARG001 (a changed file is another key)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

@@ -16,7 +16,7 @@ from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Settings, first_error
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import replacing
-from i3d.utils.outputs import file_hash, new_file
+from i3d.utils.outputs import file_sha256, new_file
 from i3d.weights.file_checksum import FileChecksum, save_with_checksum
 from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
 from i3d.weights.foreign.numbers import Array
@@ -73,8 +73,3 @@ def load_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[Mapping[s
         why = f"its card is not valid ({first_error(error)}); it may be of a newer version of i3d"
         raise WeightsError(f"{path}: {why}") from error
     return file.arrays, card.model_copy(update={"file_crc32c": None})
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal."""
-    return file_hash(path)

@@ -18,8 +18,9 @@ from i3d.models.network import VideoNetwork
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import NetworkSettings
 from i3d.utils.arguments import checks_types
+from i3d.utils.outputs import file_sha256
 from i3d.weights.addresses import digest_in_name, find_weights, is_address
-from i3d.weights.checkpoint import Card, file_sha256, is_checkpoint, load_checkpoint
+from i3d.weights.checkpoint import Card, is_checkpoint, load_checkpoint
 from i3d.weights.detect import DetectedCheckpoint, detect_checkpoint
 from i3d.weights.foreign.numbers import Array
 from i3d.weights.hub import fetch_from_hub, is_hub_name
