@@ -132,6 +132,27 @@ def test_a_custom_config_and_a_checkpoint_of_ours(checkpoint, kinetics, capsys):
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "expected"),
+    [
+        (VIDEO, f"data.test.ann_file={LIST}", "'0 12 0': a folder, the number of its frames and a label, and the list "
+         "is read as one of videos; use a config with RawframeDataset and RawFrameDecode, or give a list of videos"),
+        (RAW, "data.test.ann_file=data/kinetics400/kinetics400_val_list_videos.txt", "'0.mp4 0': a video, and the list "
+         "is read as one of folders of frames; use a config with VideoDataset, which decodes them, or give a list of"),
+        (VIDEO, "data.test.data_prefix=data", "none of 2 clips is below data; give their folder as --cfg-options "
+         "data.test.data_prefix"),
+        (NAMES_1[0], "test_dataloader.dataset.data_prefix.video=data", "give their folder as --cfg-options "
+         "test_dataloader.dataset.data_prefix"),
+    ],
+)  # fmt: skip
+def test_errors_of_lists_name_keys_of_the_config(checkpoint, capsys, name, option, expected):
+    _, err, code = run(run_test, name, checkpoint, "--out", "a.json", *small(name, option), capsys=capsys)
+    assert code == 2
+    assert expected in err.splitlines()[-1]
+    assert "--root" not in err
+    assert "--list-format" not in err
+
+
 def tiny_recipe(folder):
     text = f"base: {RAW}\nnetwork: {{depth: 18, base_channels: 2}}\n"
     (folder / "tiny.yaml").write_text(text)

@@ -188,6 +188,8 @@ def test_the_class_index_of_ucf101_counts_from_1(tmp_path):
 
 WRONG = [
     ("a.txt", "a.mp4 0\nb.mp4\n", {"format": "videos"}, r":2: 'b\.mp4': has no label"),
+    ("a.txt", "a/k7 9 0\nb 9 0\n", {"format": "videos"}, r":1: 'a/k7 9 0': a folder, the number of its frames and a"),
+    ("a.txt", "a.mp4 0\nb.mp4 0\n", {"format": "frames"}, r":1: 'a.mp4 0': a video, and the list is read as one of fo"),
     ("a.txt", "a 9 0\nb 0\n", {"format": "frames"}, r":2: 'b 0': not a line of the form `folder frames label`"),
     ("a.txt", "a 9 0\nb 0 1\n", {"format": "frames"}, r":2: 'b 0 1': not a line of the form"),
     ("a.txt", "a 1 9 0\nb 9 1\n", {"format": "frames-offset"}, ":2: 'b': has no label"),

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +26,22 @@ from i3d.recipes.recipe import Recipe
 from i3d.utils.launcher import launched_as
 
 KINETICS: Final = Path("data/kinetics400")  # where MMAction2's documents put it
+
+KEYS: Final = {  # options of `i3d` that errors name: the keys of a config of 0.x and of 1.x that stand for them
+    "--root": ("data.{split}.data_prefix", "{split}_dataloader.dataset.data_prefix"),
+    "--template": ("data.{split}.filename_tmpl", "{split}_dataloader.dataset.filename_tmpl"),
+    "--multi-label": ("data.{split}.multi_class=True", "{split}_dataloader.dataset.multi_class=True"),
+    "--batch-size": ("data.videos_per_gpu", "train_dataloader.batch_size"),
+    "--lr": ("optimizer.lr", "optim_wrapper.optimizer.lr"),
+}
+WORDS: Final = {  # and what has no such key
+    "pass --list-format videos": "use a config with VideoDataset, which decodes them",
+    "pass --list-format frames": "use a config with RawframeDataset and RawFrameDecode",
+    "pass --list-format": "use a config with another data set",
+    "give another --root, or pass --allow-outside": "leave out data_prefix in the config, or correct the path",
+    "omit --list-format": "give a list",
+    "use bf16 or fp32 (--precision)": "leave out fp16 (--amp)",
+}
 
 
 @dataclass(frozen=True)
@@ -136,6 +154,25 @@ def choose_device(options: argparse.Namespace, script: str) -> str:
     return f"cuda:{options.gpu_ids[0]}" if options.gpu_ids and not started else "auto"
 
 
+@contextmanager
+def in_config_words(version: int, split: str) -> Iterator[None]:
+    """Errors that name options of `i3d` name the keys of the config instead: these commands lack the options."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(config_words(str(error), version, split)) from error
+
+
+def config_words(message: str, version: int, split: str) -> str:
+    """A message with the keys of a config in place of options of `i3d`."""
+    for words, ours in WORDS.items():
+        message = message.replace(words, ours)
+    for flag, keys in KEYS.items():
+        key = f"--cfg-options {keys[version].format(split=split)}"
+        message = re.sub(rf"{flag}(?![\w-])", key, message)
+    return message
+
+
 def read_clips(parsed: ConfigArguments, split: str) -> tuple[Annotations, FrameNaming | None]:
     """The clips of a split, with the classes that the network has; and their frame naming."""
     recipe, clip_list = parsed.config.recipe, parsed.config.lists.get(split)
@@ -155,6 +192,7 @@ def read_clips(parsed: ConfigArguments, split: str) -> tuple[Annotations, FrameN
         multi_label=recipe.multi_label,
         allow_outside=not clip_list.prefix,
     )
-    clips = read_dataset(Path(clip_list.ann_file), options, classes=classes)
+    with in_config_words(parsed.version, split):
+        clips = read_dataset(Path(clip_list.ann_file), options, classes=classes)
     frames = FrameOptions(clip_list.template, clip_list.first_index)
     return clips, frame_naming(frames, "flow" if recipe.network.in_channels == 2 else "rgb")

@@ -7,7 +7,15 @@ from typing import Any, Final
 
 from i3d.cli import output
 from i3d.cli.messages import is_first_rank, log, unreadable_code
-from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, config_parser, read_clips, read_config_arguments
+from i3d.cli.mmaction2.arguments import (
+    ConfigArguments,
+    choose_device,
+    config_parser,
+    config_words,
+    in_config_words,
+    read_clips,
+    read_config_arguments,
+)
 from i3d.cli.output_files import check_writable
 from i3d.data.resume import Resume, finish_log
 from i3d.errors import InputError, printable
@@ -96,7 +104,7 @@ def evaluate_by_config(
             f"it was trained by (its own recipe is {weights.card.recipe.name})"
         )
     clips, naming = read_clips(parsed, "test")
-    with output.ProgressBar("test") as bar:
+    with output.ProgressBar("test") as bar, in_config_words(parsed.version, "test"):
         protocol = EvaluationProtocol(protocol_name(recipe.protocol), recipe)
         (evaluation,) = evaluate_protocols(
             weights,
@@ -109,7 +117,7 @@ def evaluate_by_config(
         )
     if is_first_rank():
         for bad in evaluation.bad:
-            log.error(bad.reason)
+            log.error(config_words(bad.reason, parsed.version, "test"))
         output.log_notes(evaluation.clip_notes)
         values = compute_metrics(evaluation)
         if out is not None:

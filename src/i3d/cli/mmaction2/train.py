@@ -7,7 +7,15 @@ from typing import Final
 
 from i3d.cli import output
 from i3d.cli.messages import is_first_rank, log
-from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, config_parser, read_clips, read_config_arguments
+from i3d.cli.mmaction2.arguments import (
+    ConfigArguments,
+    choose_device,
+    config_parser,
+    config_words,
+    in_config_words,
+    read_clips,
+    read_config_arguments,
+)
 from i3d.cli.mmaction2.test import evaluate_by_config
 from i3d.errors import InputError, printable
 from i3d.recipes.io import with_training
@@ -46,7 +54,7 @@ def _train(options: argparse.Namespace, device: str | None) -> None:
     _check_initial_weights(options.config, parsed.config.recipe)
     clips, naming = read_clips(parsed, "train")
     to_validate = read_clips(parsed, "val")[0] if validates else None
-    with output.ProgressBar("starting", lines=True) as progress:
+    with output.ProgressBar("starting", lines=True) as progress, in_config_words(parsed.version, "train"):
         result = run(
             recipe,
             clips,
@@ -59,7 +67,7 @@ def _train(options: argparse.Namespace, device: str | None) -> None:
             on_progress=progress,
         )
     for reason in result.bad_clips:
-        log.warning(reason)
+        log.warning(config_words(reason, parsed.version, "train"))
     output.log_notes(result.clip_notes)
     if is_first_rank():
         output.print_training(result)

@@ -51,6 +51,8 @@ def read_list(
     if frames is None:
         frames = with_offset or _names_folders(numbered, root)
         with_offset = with_offset or (frames and not multi_label and _has_offsets(numbered, root))
+    elif frames is not _names_folders(numbered, root):
+        _refuse_kind(path, numbered, frames=frames)
     rows, base, lookup = Rows(is_frames=frames, label_kind="either"), str(root), PathLookup(is_folder)
     for number, text in numbered:
         row = _frame_folder(text, base, 1 + with_offset, lookup if multi_label else None) if frames else _video(text)
@@ -64,6 +66,17 @@ def read_list(
         rows.add(row.path, row.labels, line=number, first_frame=row.first_frame, num_frames=row.num_frames)
     name_classes(rows, path)
     return rows
+
+
+def _refuse_kind(path: Path, lines: list[Line], *, frames: bool) -> None:
+    """An InputError if the first line is clearly of the other kind than the list is read as."""
+    number, text = lines[0] if lines else (0, "")
+    if frames and _VIDEO.fullmatch(text) and len(_tail_numbers(text)[1]) < 2:
+        why = "a video, and the list is read as one of folders of frames"
+        raise line_error(path, number, text, f"{why}; pass --list-format videos, or give a list of folders")
+    if not frames and len(_tail_numbers(text)[1]) > 1:
+        why = "a folder, the number of its frames and a label, and the list is read as one of videos"
+        raise line_error(path, number, text, f"{why}; pass --list-format frames, or give a list of videos")
 
 
 def is_json_list(content: Any) -> bool:
