@@ -539,6 +539,12 @@ REFUSED = [
     ("step=[40, 80]", "step=[40, 80], warmup='exp', warmup_iters=9", "warmup = 'exp' must be 'linear' here"),
     ("momentum=0.9", "paramwise_cfg=dict(custom_keys={'neck': dict(lr_mult=2)})", "neck is no layer; known: backbone,"),
     ("'I3DHead'", "'I3DHead', loss_cls=dict(type='CrossEntropyLoss', class_weight=[1, 2])", "2 class_weights for 400"),
+    ("in_channels=2048", "in_channels=512", "in_channels = '512' is not the 2048 of the last stage of the backbone"),
+    (
+        "train_cfg = None",
+        "train_cfg = dict(blending=dict(type='MixupBlending', num_classes=9))",
+        "num_classes = '9' is not the 400 of the classifier .* write num_classes=400",
+    ),
     ("depth=50", "depth=152", "depth = '152' must be one of 18, 34, 50, 101"),
     ("norm_eval=False", "norm_eval=False, style='caffe'", "style = 'caffe' must be 'pytorch' here"),
     ("to_bgr=False", "to_bgr=True", "to_bgr = 'True' must be False: networks take RGB"),

@@ -48,7 +48,9 @@ def test_the_documented_command_word_for_word(kinetics, capsys):
     """10 clips x 3 crops on two rendered clips; the config under the documented name is of a tiny network."""
     config_path = kinetics / "configs" / "recognition" / "i3d" / f"{RAW}.py"
     config_path.parent.mkdir(parents=True)
-    text = CONFIGS_0[RAW].replace("depth=50,", "depth=18, base_channels=2,")
+    text = (
+        CONFIGS_0[RAW].replace("depth=50,", "depth=18, base_channels=2,").replace("in_channels=2048", "in_channels=16")
+    )
     text = text.replace("256", "64").replace("crop_size=224", "crop_size=64")
     config_path.write_text(text)
     tiny_checkpoint(kinetics / "checkpoints" / "SOME_CHECKPOINT.pth")

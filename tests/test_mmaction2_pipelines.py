@@ -32,13 +32,15 @@ from i3d.video.sampling import training_clips
 from i3d.weights.convert import convert
 from i3d.weights.load import build_model, load_weights
 from support.golden_weights import MEAN_C, STD_C
-from support.mmaction2_configs import HEAD, IMAGENET
+from support.mmaction2_configs import HEAD as R50_HEAD
+from support.mmaction2_configs import IMAGENET
 from support.mmaction2_runs import config, tiny_checkpoint
 from support.rendering import encode
 
 NUM_FRAMES, HEIGHT, WIDTH = 8, 50, 70
 BACKBONE = """type='ResNet3d', depth=18, base_channels=2, conv1_kernel=(5, 7, 7), conv1_stride_t=2, pool1_stride_t=2,
     inflate=((1, 1), (1, 0), (1, 0), (0, 1))"""  # of `tiny_checkpoint`
+HEAD = R50_HEAD.replace("in_channels=2048", "in_channels=16")
 COMPUTE = i3d.ComputeConfig("cpu", num_workers=0)
 SQUASH = "dict(type='Resize', scale=(32, 32), keep_ratio=False)"
 

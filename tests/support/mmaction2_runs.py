@@ -12,7 +12,8 @@ VIDEO = "i3d_r50_video_32x2x1_100e_kinetics400_rgb"
 NAMES_1 = [PLAIN_1, DOT_1, *(NAME_1.format(*x) for x in [("", "dense-"), ("-heavy", ""), ("-nl-gaussian", ""),
            ("-nl-embedded-gaussian", "")])]  # fmt: skip
 # Settings that make a documented command end within seconds: another network, short clips, small frames.
-TINY_MODEL = ["model.backbone.depth=18", "model.backbone.base_channels=2", "model.backbone.pretrained=None"]
+TINY_MODEL = ["model.backbone.depth=18", "model.backbone.base_channels=2", "model.backbone.pretrained=None",
+              "model.cls_head.in_channels=16"]  # fmt: skip
 
 
 def tiny_0(*, videos):

@@ -19,7 +19,7 @@ from i3d.models.network import VideoNetwork
 from i3d.models.non_local import NonLocal
 from i3d.models.pooling import MaxPoolFramePairs
 from i3d.models.prepack import conv_bn_act
-from i3d.recipes.settings import ResNetSettings
+from i3d.recipes.settings import BOTTLENECK_DEPTHS, ResNetSettings
 
 Triple = tuple[int, int, int]
 
@@ -112,7 +112,7 @@ class ResNetI3D(VideoNetwork):
         kernel, padding = ((1, 3, 3), (0, 1, 1)) if s.pool1 == "1x3x3" else ((2, 3, 3), (0, 0, 0))
         self.pool1 = nn.MaxPool3d(kernel, stride=(s.pool1_stride_t, 2, 2), padding=padding)
         self.pool2: nn.Module = MaxPoolFramePairs() if s.pool2 else nn.Identity()
-        block = Bottleneck if s.depth >= 50 else BasicBlock
+        block = Bottleneck if s.depth in BOTTLENECK_DEPTHS else BasicBlock
         self.layer1 = self._stage(0, width, block=block)
         self.layer2 = self._stage(1, width * block.expansion, block=block)
         self.layer3 = self._stage(2, 2 * width * block.expansion, block=block)

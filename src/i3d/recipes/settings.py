@@ -34,6 +34,7 @@ class InceptionSettings(Settings):
 
 
 RESNET_BLOCKS: Final = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BOTTLENECK_DEPTHS: Final = (50, 101)  # whose blocks have 4 times as many channels at their end
 Pattern = tuple[Literal[0, 1], ...]
 Patterns = tuple[Pattern, Pattern, Pattern, Pattern]
 

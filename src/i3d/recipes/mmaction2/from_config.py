@@ -112,7 +112,8 @@ def from_config(
         testing = config.sub("test_cfg")
         testing.ignore(*testing.table)
         model.average = model.average or average_clips(testing)
-        model.mixup |= read_blending(config.sub("train_cfg")) if for_training else {}
+        if for_training:
+            model.mixup |= read_blending(config.sub("train_cfg"), num_classes=model.network["num_classes"])
     loaders = _loaders(config, version, for_training=for_training)
     placement = placement or ("end_to_end" if version else "centred")
     parts = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from i3d.recipes.mmaction2.pipelines import normalisation
 from i3d.recipes.mmaction2.section import Section
-from i3d.recipes.settings import RESNET_BLOCKS
+from i3d.recipes.settings import BOTTLENECK_DEPTHS, RESNET_BLOCKS
 
 TORCHVISION = re.compile(r"torchvision://(resnet(?:18|34|50|101))")
 BLENDING = {"MixupBlending": "mixup_alpha", "CutmixBlending": "cutmix_alpha"}
@@ -47,10 +47,12 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
     head.choose("the classifier", "I3DHead")
     network, sync_norms = _network(backbone, version=version, notes=notes, for_training=for_training)
     network |= {"num_classes": head.take("num_classes", 400), "dropout": head.take("dropout_ratio", 0.5)}
-    multi_label, loss = _head(head, for_training=for_training)
+    multi_label, loss = _head(head, network, for_training=for_training)
     preprocessor, testing = model.sub("data_preprocessor"), model.sub("test_cfg")
     norm: dict[str, tuple[float, ...]] = {}
-    mixup = (read_blending(preprocessor) | read_blending(model.sub("train_cfg"))) if for_training else {}
+    mixup: dict[str, float] = {}
+    for part in (preprocessor, model.sub("train_cfg")) if for_training else ():
+        mixup |= read_blending(part, num_classes=network["num_classes"])
     if "data_preprocessor" in model:
         preprocessor.only("type", "ActionDataPreprocessor", "mmaction.ActionDataPreprocessor")
         preprocessor.only("format_shape", "NCTHW")
@@ -70,7 +72,7 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
     )
 
 
-def read_blending(part: Section) -> dict[str, float]:
+def read_blending(part: Section, *, num_classes: int) -> dict[str, float]:
     """The fields of `Mixup` that `blending` sets: Mixup, CutMix, or one of the two for each batch."""
     blending, alphas = part.sub("blending"), dict[str, float]()
     if not blending.table:
@@ -83,7 +85,9 @@ def read_blending(part: Section) -> dict[str, float]:
         key = BLENDING[one.choose("the blending", *BLENDING)]
         if key in alphas:
             raise one.wrong("type", "is there twice")
-        one.ignore("num_classes")
+        if one.take("num_classes", num_classes) != num_classes:
+            why = f"is not the {num_classes} of the classifier (cls_head)"
+            raise one.wrong("num_classes", why, f"write num_classes={num_classes}, or correct cls_head.num_classes")
         alphas[key] = one.take("alpha", 0.2)
     return alphas
 
@@ -181,10 +185,14 @@ def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...], *, for
     return {f"non_local_{key}": value for key, value in settings.items()}
 
 
-def _head(head: Section, *, for_training: bool) -> tuple[bool, dict[str, Any]]:
+def _head(head: Section, network: dict[str, Any], *, for_training: bool) -> tuple[bool, dict[str, Any]]:
     """(several classes go together, the fields of the loss)."""
     head.only("spatial_type", "avg")
-    head.ignore("in_channels", "topk")  # the network sets its channels; top-1 and top-5 are always reported
+    head.ignore("topk")  # top-1 and top-5 are always reported
+    channels = 8 * network["base_channels"] * (4 if network["depth"] in BOTTLENECK_DEPTHS else 1)
+    if head.take("in_channels", channels) != channels:
+        why = f"is not the {channels} of the last stage of the backbone (depth {network['depth']})"
+        raise head.wrong("in_channels", why, f"write in_channels={channels}, or leave it out")
     loss = head.sub("loss_cls")
     if not for_training:
         loss.ignore(*loss.table)
