@@ -51,8 +51,8 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
     preprocessor, testing = model.sub("data_preprocessor"), model.sub("test_cfg")
     norm: dict[str, tuple[float, ...]] = {}
     mixup: dict[str, float] = {}
-    for part in (preprocessor, model.sub("train_cfg")) if for_training else ():
-        mixup |= read_blending(part, num_classes=network["num_classes"])
+    for blended in (preprocessor, model.sub("train_cfg")) if for_training else ():
+        mixup |= read_blending(blended, num_classes=network["num_classes"])
     if "data_preprocessor" in model:
         preprocessor.only("type", "ActionDataPreprocessor", "mmaction.ActionDataPreprocessor")
         preprocessor.only("format_shape", "NCTHW")
