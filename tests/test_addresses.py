@@ -10,7 +10,10 @@ from safetensors.torch import save_file
 
 import i3d
 from i3d.errors import InputError
+from i3d.models.factory import build_network
 from i3d.recipes.io import load_recipe
+from i3d.recipes.named import NON_LOCAL, RECIPES
+from i3d.recipes.settings import ResNetSettings
 from i3d.weights import load_weights
 from i3d.weights.addresses import TORCHVISION, checkpoints_in, digest_in_name, find_weights, is_address
 from i3d.weights.hub import fetch_from_hub
@@ -270,6 +273,25 @@ def test_a_file_name_decides_between_recipes_that_its_content_fits(tmp_path, cap
     assert (weights.card.recipe.name, weights.recipe_from) == (recipe, "by the file name; --recipe names another")
     assert f"taken as {recipe}, which its name contains" in caplog.text
     assert load_weights(tmp_path / f"{name}.safetensors", recipe=GAUSS).card.recipe.name == GAUSS
+
+
+@pytest.mark.parametrize("depth", [18, 34, 101])
+def test_a_depth_of_no_published_recipe_has_no_name_of_one(tmp_path, depth):
+    """A name that is printed and stored is one that `i3d models show` knows, or says that there is none."""
+    settings = ResNetSettings(depth=depth, base_channels=2, num_classes=5)
+    save_file(build_network(settings).state_dict(), tmp_path / "a.safetensors")
+    name = load_weights(tmp_path / "a.safetensors").card.recipe.name
+    is_published = depth == 34
+    assert (name in RECIPES) is is_published
+    assert name.endswith(f" with ResNet-{depth} (no published recipe)") is not is_published
+    non_local = settings.model_copy(update={"non_local": NON_LOCAL, "non_local_mode": "dot_product"})
+    save_file(build_network(non_local).state_dict(), tmp_path / "b.safetensors")
+    with pytest.raises(i3d.WeightsError, match="compute different things") as error:
+        load_weights(tmp_path / "b.safetensors")
+    base, other = re.search(r"`base: (\S+)`, or another of (\S+)", str(error.value)).groups()
+    assert {base, other} <= RECIPES.keys()
+    (tmp_path / "b.yaml").write_text(f"base: {base}\nnetwork: {{depth: {depth}}}\n")
+    assert load_weights(tmp_path / "b.safetensors", recipe=str(tmp_path / "b.yaml")).card.recipe.network.depth == depth
 
 
 def test_older_and_longer_names_in_file_names(tmp_path):

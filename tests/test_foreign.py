@@ -324,7 +324,7 @@ def test_a_config_in_the_file_decides_and_is_never_executed(tmp_path):
     assert recipe.network.non_local_mode == "dot_product"
     assert recipe.protocol == ClipProtocol(clip_len=16, frame_interval=4, num_clips=3, crops="center")
     assert (recipe.preprocessing.short_side, recipe.preprocessing.crop) == (128, 112)
-    assert recipe.name == "mmaction2_config"
+    assert recipe.name == "a config of MMAction2 (no published recipe)"
     assert not (tmp_path / "canary").exists()
 
 
@@ -678,7 +678,7 @@ def test_predict_by_a_foreign_network_equals_its_steps_by_hand(tmp_path):
     for score in got.predictions:
         assert abs(score.score - expected[model.labels.index(score.label)].item()) < 1e-5
     assert got.frames == 90
-    assert got.protocol.startswith("mmaction2_config: 10 clips of 8 frames")
+    assert got.protocol.startswith("a config of MMAction2 (no published recipe): 10 clips of 8 frames")
 
 
 @pytest.mark.slow

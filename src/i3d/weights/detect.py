@@ -20,6 +20,7 @@ from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.shapes import computed_settings, network_from_shapes, stored_settings
 
 AUTHOR: Final = "Tushar-N/pytorch-resnet3d"  # of the weights of BASELINE
+UNPUBLISHED: Final = "no published recipe"  # in the name of one that `i3d models` does not have
 OTHER_POOLING: Final = "its keys and shapes are those of %s, with another pooling and input than %s"
 
 log = logging.getLogger("i3d")
@@ -147,7 +148,7 @@ def _by_config(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]
     recipe = Recipe.model_validate(fields)
     keys = {"protocol", "preprocessing", "multi_label"}
     like = [r for r in same if r.model_dump(include=keys) == recipe.model_dump(include=keys)]
-    name = like[0].name if like else "mmaction2_config"
+    name = like[0].name if like else f"a config of MMAction2 ({UNPUBLISHED})"
     return _with_network(recipe.model_copy(update={"name": name}), network), "by the config in the file"
 
 
@@ -166,10 +167,19 @@ def _by_keys(file: WeightsFile, stored: NetworkSettings, file_name: str) -> tupl
         return _with_widths(named[0], stored), "by the file name; --recipe names another"
     functions = {computed_settings(r.network): r.name for r in reversed(fitting)}
     if len(functions) > 1:
-        names = " or ".join(f"--recipe {name}" for name in reversed(functions.values()))
-        raise WeightsError(f"its keys fit networks that compute different things; choose one: {names}")
+        raise _ambiguous(stored, list(reversed(functions.values())))
     others = f", which {len(fitting) - 1} more recipes share; --recipe names another" if len(fitting) > 1 else ""
     return _with_widths(fitting[0], stored), f"by the network{others}"
+
+
+def _ambiguous(stored: NetworkSettings, names: list[str]) -> WeightsError:
+    """The error for keys that fit several networks; of a depth that no recipe has, how a recipe of it is written."""
+    what = "its keys fit networks that compute different things; choose one"
+    if all(name in RECIPES for name in names):
+        return WeightsError(f"{what}: {' or '.join(f'--recipe {name}' for name in names)}")
+    how = f"`network: {{depth: {_depth(stored)}}}` and `base: {names[0].split()[0]}`"
+    others = f"or another of {', '.join(name.split()[0] for name in names[1:])}"
+    return WeightsError(f"{what}, by --recipe FILE.yaml with {how}, {others}")
 
 
 def _named_in(file_name: str, recipes: list[Recipe]) -> list[Recipe]:
@@ -190,8 +200,8 @@ def _fitting(stored: NetworkSettings, fits: Callable[[NetworkSettings], bool]) -
 
 
 def _with_depth(recipe: Recipe, depth: int) -> Recipe:
-    name, network = recipe.name.replace("r50", f"r{depth}"), recipe.network.model_copy(update={"depth": depth})
-    return recipe.model_copy(update={"network": network, "name": name})
+    name = f"{recipe.name} with ResNet-{depth} ({UNPUBLISHED})"
+    return recipe.model_copy(update={"network": recipe.network.model_copy(update={"depth": depth}), "name": name})
 
 
 def _depth(network: NetworkSettings) -> int:
