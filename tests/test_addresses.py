@@ -277,7 +277,7 @@ def test_a_file_name_decides_between_recipes_that_its_content_fits(tmp_path, cap
 
 @pytest.mark.parametrize("depth", [18, 34, 101])
 def test_a_depth_of_no_published_recipe_has_no_name_of_one(tmp_path, depth):
-    """A name that is printed and stored is one that `i3d models show` knows, or says that there is none."""
+    """A name that is printed and stored is one that `i3d models show` knows, or it reports that there is none."""
     settings = ResNetSettings(depth=depth, base_channels=2, num_classes=5)
     save_file(build_network(settings).state_dict(), tmp_path / "a.safetensors")
     name = load_weights(tmp_path / "a.safetensors").card.recipe.name

@@ -84,6 +84,20 @@ def test_bad_lists(tree, content, message):
         expand_inputs(["list.txt"])
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("ava_val_v2.2.csv", "1j20qq1JyX4,0902,0.002,0.118,0.714,0.977,12,0\n", "annotations of AVA"),
+        ("a.txt", "1j20qq1JyX4,0902,0.002,0.118,0.714,0.977,12,0\n", "annotations of AVA"),
+        ("thumos14_proposal_list.txt", "# 0\nvideo_1\n5666\n1\n5\n8 1 9\n", "a proposal list"),
+    ],
+)
+def test_lists_of_other_tasks_are_named(tree, name, content, what):
+    (tree / name).write_text(content)
+    with pytest.raises(InputError, match=f"{name}:1: {what}.*; give the videos, their folder, or a list with a path"):
+        expand_inputs([name])
+
+
 def test_a_table_without_a_path_column(tree):
     (tree / "l.csv").write_text("name,label\nx,1\n")
     with pytest.raises(InputError, match=r"l.csv:1: 'name, label': no column path, file, video; rename"):

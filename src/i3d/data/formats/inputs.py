@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from i3d.data.formats.columns import Columns, find_columns, no_path_column
+from i3d.data.formats.other_tasks import refuse_other_lines
 from i3d.errors import InputError, abridged, counted, printable
 from i3d.utils.folders import MAX_NAME, PathLookup, is_folder, may_exist, paths_matching, refuse, walk_folders
 from i3d.utils.text import clip_lines, csv_records, line_error, read_lines
@@ -127,6 +128,7 @@ def _is_clip(folder: Path, *, min_images: int) -> bool:
 def _in_list(path: Path) -> list[str]:
     is_table = path.suffix.lower() != ".txt"
     lines = read_lines(path)
+    refuse_other_lines(path, lines, todo="give the videos, their folder, or a list with a path on each line")
     entries = _column(path, lines) if is_table else (line.strip() for _, line in clip_lines(lines))
     folder, num_shortened, lookup = os.path.dirname(path), 0, PathLookup()  # noqa: PTH120 (many paths, fast)
     paths: list[str] = []

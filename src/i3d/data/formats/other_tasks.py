@@ -27,15 +27,15 @@ def refuse_pickle(path: Path) -> None:
         raise InputError(f"{path}: {what}; MMAction2 has skeletons and boxes in such files; give a list of clips")
 
 
-def refuse_other_lines(path: Path, lines: list[str]) -> None:
-    """An InputError for lines of AVA or of proposals."""
+def refuse_other_lines(path: Path, lines: list[str], *, todo: str = SEGMENTS) -> None:
+    """An InputError for lines of AVA or of proposals. `todo`: the next step."""
     first = [line.strip() for _, line in zip(range(3), (text for _, text in numbered_lines(lines)), strict=False)]
     if first and (_AVA_LINE.fullmatch(first[0]) or _AVA_EXCLUDED.fullmatch(path.name)):
         what = "annotations of AVA: persons in boxes, at seconds of films; i3d recognises whole clips"
-        raise InputError(f"{path}:1: {what}; write a table path,start,end,label")
+        raise InputError(f"{path}:1: {what}; {todo}")
     if len(first) == 3 and re.fullmatch(r"# ?\d+", first[0]) and first[2].replace(".", "", 1).isdigit():
         what = "a proposal list, of actions and where in a video they may be; i3d recognises clips"
-        raise InputError(f"{path}:1: {what}; {SEGMENTS}")
+        raise InputError(f"{path}:1: {what}; {todo}")
 
 
 def refuse_other_json(path: Path, content: Any) -> None:
