@@ -1,18 +1,19 @@
 """Load recipes by name or from files, and override single settings."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
 from i3d.errors import InputError, first_line, quoted
-from i3d.recipes.named import named_recipe
+from i3d.recipes.named import R50, named_recipe
 from i3d.recipes.names import SUFFIXES
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import TAGS, first_error
+from i3d.recipes.settings import TAGS, Settings, first_error
 from i3d.recipes.yaml import read_yaml
 from i3d.utils.arguments import checks_types
 from i3d.utils.text import refuse_endless
@@ -95,8 +96,25 @@ def check_settings(settings: Sequence[str]) -> None:
         key, sign, _ = setting.partition("=")
         if not sign or not key:
             raise InputError(f"--set {quoted(setting)}: write key=value, such as training.epochs=20")
-        if (part := key.split(".")[0]) not in (known := Recipe.model_fields):
-            raise InputError(f"--set {quoted(setting)}: a recipe has no {part!r}; it has {', '.join(known)}")
+        if (part := key.split(".")[0]) not in Recipe.model_fields:
+            known = _hint(key, R50.model_dump(mode="json"), list(Recipe.model_fields))
+            raise InputError(f"--set {quoted(setting)}: a recipe has no {part!r}; {known}")
+
+
+def _hint(key: str, fields: dict[str, Any], beside: list[str]) -> str:
+    """The settings that a key of no setting may mean: with its last part, or nearly its name; else those `beside`."""
+    paths = list(_paths(fields))
+    near = [path for path in paths if path.endswith(f".{key.split('.')[-1]}")]
+    near = near[:3] or [path for path in get_close_matches(key, paths, cutoff=0.75) if not key.startswith(f"{path}.")]
+    return f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(beside)}"
+
+
+def _paths(fields: dict[str, Any], above: str = "") -> Iterator[str]:
+    """The dotted keys of all settings."""
+    for key, value in fields.items():
+        yield f"{above}{key}"
+        if isinstance(value, dict):
+            yield from _paths(value, f"{above}{key}.")
 
 
 def with_training(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -115,7 +133,9 @@ def _put(fields: dict[str, Any], keys: list[str], value: Any, setting: str) -> N
     for number, key in enumerate(keys):
         if not isinstance(place, dict) or (key not in place and not (key == "kind" or "kind" in place)):
             where = ".".join(keys[:number]) or "a recipe"
-            known = f"it has {', '.join(place)}" if isinstance(place, dict) else f"it is {json.dumps(place)}"
+            known = f"it is {json.dumps(place)}"
+            if isinstance(place, dict):
+                known = _hint(".".join(keys), fields, list(place))
             raise InputError(f"--set {quoted(setting)}: {where} has no {key!r}; {known}")
         if number < len(keys) - 1:
             place = place.get(key)
@@ -180,4 +200,13 @@ def _known(error: ValidationError, fields: Mapping[str, Any]) -> str:
     place: Any = fields
     for part in [part for part in fault["loc"][:-1] if part not in TAGS]:
         place = place[part]
-    return f"; known are {', '.join(sorted(key for key in place if key != fault['loc'][-1]))}"
+    unknown = str(fault["loc"][-1])
+    known = sorted({*place, *_fields_of_kind(fault["loc"])} - {unknown})
+    near = get_close_matches(unknown, known, n=2)
+    return f"; nearest is {' or '.join(near)}" if near else f"; known are {', '.join(known)}"
+
+
+def _fields_of_kind(loc: tuple[int | str, ...]) -> set[str]:
+    """The settings of the group of a kind, such as `sgd`, that the place of an error ends in."""
+    kinds = (one for one in Settings.__subclasses__() if "kind" in one.model_fields)
+    return {name for one in kinds if one.model_fields["kind"].default in loc[-2:-1] for name in one.model_fields}
