@@ -313,6 +313,8 @@ def config_1(tmp_path, more):
             "default_hooks = dict(early_stopping=dict(type='EarlyStoppingHook', min_delta=0, monitor='acc/mean1'))",
             "monitor = 'acc/mean1' must be 'acc/top1' here",
         ),
+        ("train_cfg = dict(max_epochs=0)", "train_cfg.max_epochs = '0' must be at least 1; write max_epochs=100"),
+        ("train_cfg = dict(max_epochs=None)", "train_cfg.max_epochs is missing; write max_epochs=100"),
         ("val_evaluator = dict(type='ConfusionMatrix')", "the evaluator 'ConfusionMatrix' is not supported"),
         ("test_evaluator = dict(type='AccMetric', metric_list=['map'])", "metric_list is not supported; choose from"),
         ("val_dataloader = dict(drop_last=True)", "drop_last = 'True' must be False here"),
@@ -551,6 +553,8 @@ REFUSED = [
     ("keep_ratio=False", "keep_ratio=True", "'Resize' does not bring frames to squares of one size; end with CenterCr"),
     ("scale=(-1, 256)", "scale=0.5", "scale = '0.5' is a factor of the frame's own size"),
     ("total_epochs = 100", "total_epoch = 100", "total_epochs is missing"),
+    ("total_epochs = 100", "total_epochs = 0", "total_epochs = '0' must be at least 1; write total_epochs=100"),
+    ("total_epochs = 100", "total_epochs = 9\nrunner = dict(max_epochs=-2)", "runner.max_epochs = '-2' must be at l"),
     ("log_level = 'INFO'", "log_level = 'INFO'\nevaluations = dict()", r"evaluations is not supported; did you mean"),
     ("log_level = 'INFO'", "custom_imports = dict(imports=['os'])", "custom_imports imports code"),
     ("workflow = ", "custom_hooks = [dict(type='A')]\nworkflow = ", "custom_hooks adds hooks of its own"),
@@ -678,6 +682,40 @@ def test_options_that_have_no_counterpart_are_refused(tmp_path, option, expected
     assert str(error.value).startswith("--cfg-options ")
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("data.train.data_prefix=a", "this is a 1.x config; write train_dataloader.dataset.data_prefix.video=..."),
+        ("data.test_dataloader.videos_per_gpu=2", "this is a 1.x config; write test_dataloader.batch_size=..."),
+        ("lr_config.step=[4,8]", "this is a 1.x config; write param_scheduler.0.milestones=..."),
+        ("lr_config.policy=step", "1.x config; write its schedule, such as param_scheduler.0.milestones=40,80"),
+        ("seed=3", "this is a 1.x config; write randomness.seed=..."),
+        ("ann_file_train=a", "a variable, .* give the key that it is used for, such as train_dataloader.dataset.ann_f"),
+        ("default_hooks.checkpoint.save_best=top5", "use 'auto', 'acc/top1' or 'acc/mean1'"),
+        ("optim_wrapper.optimizer.lr=None", r"lr is missing; write optim_wrapper = dict\(optimizer=dict\(type='SGD'"),
+    ],
+)
+def test_options_in_the_keys_of_0x_are_refused_with_those_of_1x(tmp_path, option, expected):
+    path = write_configs_1(tmp_path / "configs")[PLAIN_1]
+    with pytest.raises(InputError, match=expected):
+        read_config_arguments(str(path), [option])
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("param_scheduler.0.T_max=9", "this is a 0.x config; write its schedule, such as lr_config.step=40,80"),
+        ("train_dataloader.dataset.data_prefix.img=a", "this is a 0.x config; write data.train.data_prefix=..."),
+        ("randomness.seed=3", "this is a 0.x config; write seed=..."),
+        ("evaluation.save_best=top5", "use 'auto', 'top1_acc' or 'mean_class_accuracy'"),
+        ("data.train.modality=Flow", "data.train.modality = 'Flow' does not go with in_channels of the backbone"),
+    ],
+)
+def test_options_in_the_keys_of_1x_are_refused_with_those_of_0x(tmp_path, option, expected):
+    with pytest.raises(InputError, match=expected):
+        read_config_arguments(str(config(tmp_path, config_0())), [option])
+
+
 def test_values_of_options():
     assert parse_value("a,b") == ["a", "b"]
     assert parse_value("[(1,2.5),(true,None)]") == [[1, 2.5], [True, None]]
@@ -726,7 +764,12 @@ def test_a_custom_config_in_the_spelling_of_1x(kinetics):
         ([RAW, "--validate", "--no-validate"], "choose one of them"),
         ([RAW, "--test-best"], "the best weights are those of a validation; add --validate"),
         ([RAW, "--resume-from", "a.pth"], "there is no such file or folder"),
-        ([RAW, "--resume", "old.pth"], "start from its weights: --cfg-options load_from=old.pth"),
+        ([RAW, "--resume", "old.pth"], "--resume old.pth: holds weights, not a state that i3d can resume exactly; start "
+         "from its weights: --cfg-options load_from=old.pth"),
+        ([RAW, "--resume-from", "old.pth"], "--resume-from old.pth: holds weights"),
+        ([RAW, "--resume", "b.pth"], "--resume b.pth: there is no such file or folder"),
+        ([PLAIN_1, "--cfg-options", "model.backbone.pretrained=None"],
+         "no such list of clips for train; create it, or name another: --cfg-options train_dataloader.dataset.ann_file="),
         ([RAW], "initial weights: torchvision://resnet50: no file resnet50-0676ba61.pth"),
         (
             [RAW, "--cfg-options", "model.backbone.pretrained=None"],
@@ -735,7 +778,7 @@ def test_a_custom_config_in_the_spelling_of_1x(kinetics):
         (["configs/i3d_r50_32x2x1.py"], "there is no recipe 'i3d_r50_32x2x1'; did you mean"),
         (["tsn.py", "--work_dir", "x"], "there is no recipe 'tsn'"),
     ],
-)
+)  # fmt: skip
 def test_unsupported_options_are_an_error(tmp_path, monkeypatch, capsys, words, expected):
     from i3d.cli.main import run_cli as run
     from i3d.cli.mmaction2.train import train

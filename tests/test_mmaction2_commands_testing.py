@@ -184,6 +184,7 @@ def test_unreadable_clips_retain_their_places(checkpoint, capsys):
         (["--eval", "mean_average_precision", "--out", "r.json"], "is defined for multi-label classes"),
         (["--eval", "top_k_accuracy", "--eval-options", "topk=one"], "write whole numbers"),
         (["--eval", "top_k_accuracy", "--eval-options", "k=1"], "known is metric_options.top_k_accuracy.topk=1,5"),
+        (["--eval", "top_k_accuracy", "--options", "k=1"], "--options 'k=1': known is metric_options"),
         (["--average-clips", "none", "--eval", "top_k_accuracy"], "give --out alone"),
         (["--eval", "top_k_accuracy", "--launcher", "pytorch"], "use bash tools/dist_test.sh"),
         (["--eval", "top_k_accuracy", "--gpus", "4"], "tools/dist_test.sh i3d_r50_32x2x1_100e_kinetics400_rgb"),

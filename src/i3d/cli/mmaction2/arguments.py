@@ -40,7 +40,7 @@ WORDS: Final = {  # and what has no such key
     "pass --list-format": "use a config with another data set",
     "give another --root, or pass --allow-outside": "leave out data_prefix in the config, or correct the path",
     "omit --list-format": "give a list",
-    "use bf16 or fp32 (--precision)": "leave out fp16 (--amp)",
+    "use bf16 or fp32 (--precision)": "leave out --amp, or fp16 (1.x: AmpOptimWrapper) in the config",
 }
 
 
@@ -176,12 +176,13 @@ def config_words(message: str, version: int, split: str) -> str:
 def read_clips(parsed: ConfigArguments, split: str) -> tuple[Annotations, FrameNaming | None]:
     """The clips of a split, with the classes that the network has; and their frame naming."""
     recipe, clip_list = parsed.config.recipe, parsed.config.lists.get(split)
+    key = f"{split}_dataloader.dataset.ann_file" if parsed.version else f"data.{split}.ann_file"
     if clip_list is None:
-        raise InputError(f"{parsed.given}: names no list of clips for {split}; set data.{split}.ann_file")
+        raise InputError(f"{parsed.given}: names no list of clips for {split}; set {key}")
     if not Path(clip_list.ann_file).is_file():
         raise InputError(
             f"{clip_list.ann_file}: no such list of clips for {split}; create it, or name another: "
-            f"--cfg-options data.{split}.ann_file=LIST (1.x: {split}_dataloader.dataset.ann_file=LIST)"
+            f"--cfg-options {key}=LIST"
         )
     known = dataset_labels(recipe.dataset)
     num_classes = recipe.network.num_classes

@@ -57,7 +57,8 @@ def _run_test(options: argparse.Namespace, device: str | None) -> Evaluation:
         raise InputError(
             "no result is requested: add --eval top_k_accuracy mean_class_accuracy, --out result.json, or both"
         )
-    top_k = _top_k(options.eval_options, parsed.config.top_k or (1, 5))
+    top_k = _top_k(options.options, parsed.config.top_k or (1, 5), flag="--options")
+    top_k = _top_k(options.eval_options, top_k, flag="--eval-options")
     check_metrics(options.eval, top_k, multi_label=parsed.config.recipe.multi_label)
     if saves_views and (options.eval or out is None):
         raise InputError(
@@ -171,7 +172,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("checkpoint", help="a .pth of MMAction2, or a .safetensors of i3d")
     add("--eval", nargs="+", default=[], metavar="METRIC", help="top_k_accuracy, mean_class_accuracy ... (0.x)")
-    add("--eval-options", "--options", nargs="+", default=[], metavar="KEY=VALUE", help=f"{TOP_K}=1,5")
+    add("--eval-options", nargs="+", default=[], metavar="KEY=VALUE", help=f"{TOP_K}=1,5")
+    add("--options", nargs="+", default=[], metavar="KEY=VALUE", help="the same, of earlier versions")
     add("--out", metavar="FILE", help="the scores of every clip, a .json or .yaml")
     add("--dump", metavar="FILE", help="the same (1.x)")
     add("--average-clips", choices=["prob", "score", "none"], help="how views are averaged (default: as in the config)")
@@ -183,14 +185,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _top_k(options: Sequence[str], default: Sequence[int]) -> list[int]:
+def _top_k(options: Sequence[str], default: Sequence[int], *, flag: str) -> list[int]:
     evaluation: Any = list(default)
     for option in options:
         key, sign, text = option.partition("=")
         if not sign or key not in (TOP_K, TOP_K.removeprefix("metric_options."), "topk"):
-            raise InputError(f"--eval-options {option!r}: known is {TOP_K}=1,5")
+            raise InputError(f"{flag} {option!r}: known is {TOP_K}=1,5")
         evaluation = parse_value(text)
         evaluation = [evaluation] if isinstance(evaluation, int) else evaluation
         if not isinstance(evaluation, list) or not all(type(k) is int for k in evaluation):
-            raise InputError(f"--eval-options {option!r}: write whole numbers with commas, such as 1,5")
+            raise InputError(f"{flag} {option!r}: write whole numbers with commas, such as 1,5")
     return list(evaluation)

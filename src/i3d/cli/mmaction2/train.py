@@ -130,18 +130,19 @@ def _work_dir(options: argparse.Namespace, parsed: ConfigArguments) -> Path:
     state = options.resume_from or (None if options.resume in (None, "auto") else options.resume)
     if state is None:
         return default
-    path, where = Path(state), printable(state)
+    path, given = Path(state), printable(state)
+    where = f"--resume-from {given}" if options.resume_from else f"--resume {given}"
     if not path.exists():
-        raise InputError(f"--resume-from {where}: there is no such file or folder; check the path")
+        raise InputError(f"{where}: there is no such file or folder; check the path")
     folder = path if path.is_dir() else path.parent
     folder = folder.parent if folder.name == "checkpoints" else folder
     if path.is_file() and (path.suffix.lower() in WEIGHTS) and path.parent.name != "checkpoints":
         raise InputError(
-            f"--resume-from {where}: holds weights, not a state that i3d can resume exactly; "
-            f"start from its weights: --cfg-options load_from={where} (`i3d train --init {where}`)"
+            f"{where}: holds weights, not a state that i3d can resume exactly; "
+            f"start from its weights: --cfg-options load_from={given} (`i3d train --init {given}`)"
         )
     if not (folder / "run.json").is_file():
-        raise InputError(f"--resume-from {where}: no run.json in {folder}; give the folder of a run")
+        raise InputError(f"{where}: no run.json in {folder}; give the folder of a run")
     if options.work_dir and Path(options.work_dir).resolve() != folder.resolve():
-        raise InputError(f"--resume-from {where}: a run resumes in its own folder; give --work-dir {folder}, or none")
+        raise InputError(f"{where}: a run resumes in its own folder; give --work-dir {folder}, or none")
     return folder

@@ -278,14 +278,17 @@ def data_loader(config: Section, split: str, version: int) -> Section | None:
             table[key], table.places[key] = data.any(key), data.place(key)
     table.update(own.table)
     table.places.update(own.table.places)
-    return Section(table, f"data.{split}", dataset.place("type"))
+    loader = Section(table, f"data.{split}_dataloader" if own.table else "data", dataset.place("type"))
+    loader.sub("dataset").path = f"data.{split}"
+    return loader
 
 
 def _testing(model: Model, parts: dict[str, _Split], config: Section) -> dict[str, Any]:
     """Preprocessing and protocol: those of the test, or if there is none of the validation."""
     split: str = "test" if "test" in parts else "val"
     if split not in parts:
-        raise config.wrong("data", "has no test pipeline", "add `test` or `val`")
+        key, todo = ("test_dataloader", "val_dataloader") if version_of(config.table) else ("data.test", "data.val")
+        raise config.wrong(key, "is missing, which has the test pipeline", f"add it, or {todo}")
     test, average = parts[split].pipeline, model.average or "prob"
     for part in parts.values():
         if bool(part.pipeline.norm) == bool(model.norm):

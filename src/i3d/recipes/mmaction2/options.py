@@ -10,21 +10,30 @@ from i3d.recipes.mmaction2.from_config import HARMLESS, TOP_KEYS, version_of
 from i3d.recipes.mmaction2.parse import Table
 
 FLAG: Final = "--cfg-options"
+SPLITS: Final = ("train", "val", "test")
 SPELLINGS: Final = (  # the key paths of one setting in 0.x and in 1.x
+    ("seed", "randomness.seed"),
+    ("deterministic", "randomness.deterministic"),
     ("total_epochs", "train_cfg.max_epochs"),
     ("runner.max_epochs", "train_cfg.max_epochs"),
     ("evaluation.interval", "train_cfg.val_interval"),
     ("evaluation.save_best", "default_hooks.checkpoint.save_best"),
     ("data.videos_per_gpu", "train_dataloader.batch_size"),
     ("data.workers_per_gpu", "train_dataloader.num_workers"),
-    ("data.train", "train_dataloader.dataset"),
-    ("data.val", "val_dataloader.dataset"),
-    ("data.test", "test_dataloader.dataset"),
+    *((f"data.{one}.data_prefix", f"{one}_dataloader.dataset.data_prefix.{kind}") for one in SPLITS
+      for kind in ("video", "img")),
+    *((f"data.{one}", f"{one}_dataloader.dataset") for one in SPLITS),
+    *((f"data.{one}_dataloader.videos_per_gpu", f"{one}_dataloader.batch_size") for one in SPLITS),
+    *((f"data.{one}_dataloader.workers_per_gpu", f"{one}_dataloader.num_workers") for one in SPLITS),
     ("optimizer_config.grad_clip", "optim_wrapper.clip_grad"),
     ("optimizer", "optim_wrapper.optimizer"),
-    ("lr_config", "param_scheduler"),
+    ("lr_config.step", "param_scheduler.0.milestones"),
+    ("lr_config.gamma", "param_scheduler.0.gamma"),
+    ("lr_config.min_lr", "param_scheduler.0.eta_min"),
     ("fp16", "optim_wrapper"),
-)
+)  # fmt: skip
+SCHEDULES: Final = ("lr_config.step=40,80", "param_scheduler.0.milestones=40,80")  # other keys of these have no other
+ANN_FILES: Final = ("data.train.ann_file", "train_dataloader.dataset.ann_file")
 LR_KEYS: Final = ("optimizer.lr", "optim_wrapper.optimizer.lr")
 
 
@@ -99,10 +108,14 @@ def _check_top(table: Table, path: str, version: int, option: str) -> None:
         if path == theirs or path.startswith(f"{theirs}."):
             our_key = f"{ours}{path.removeprefix(theirs)}"
             raise InputError(f"{FLAG} {quoted(option)}: this is a {version}.x config; write {our_key}=...")
+    if top == SCHEDULES[1 - version].split(".")[0]:
+        raise InputError(
+            f"{FLAG} {quoted(option)}: this is a {version}.x config; write its schedule, such as {SCHEDULES[version]}"
+        )
     if top in table:
         raise InputError(
             f"{FLAG} {quoted(option)}: {printable(top)} is a variable, used already where the config was read; "
-            "give the key that it is used for, such as data.train.ann_file"
+            f"give the key that it is used for, such as {ANN_FILES[version]}"
         )
     near = get_close_matches(top, TOP_KEYS[version], n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(TOP_KEYS[version]))}"

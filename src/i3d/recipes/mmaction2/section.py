@@ -129,7 +129,8 @@ class Section:
 
     def wrong(self, key: str, why: str, todo: str = "change or remove it") -> InputError:
         value = self.table.get(key)
-        shown = "" if isinstance(value, (Table, list)) or key not in self.table else f" = {quoted(value)}"
+        is_missing = value is None and why.startswith("is missing")
+        shown = "" if isinstance(value, (Table, list)) or key not in self.table or is_missing else f" = {quoted(value)}"
         name = printable(f"{self.path}.{key}".strip("."))
         return InputError(f"{self.place(key)}: {name}{shown} {why}; {todo}")
 

@@ -20,10 +20,10 @@ def read_training_0(config: Section) -> dict[str, Any]:
     """The fields of `Training` that a 0.x config sets outside `data`."""
     runner = config.sub("runner")
     runner.choose("the runner", "EpochBasedRunner", default="EpochBasedRunner")
-    epochs = runner.take("max_epochs", config.take("total_epochs", 0))
-    if not epochs:
-        raise config.wrong("total_epochs", "is missing", "write total_epochs=100")
-    optimizer = read_optimizer(config.sub("optimizer"))
+    place, key = (runner, "max_epochs") if "max_epochs" in runner else (config, "total_epochs")
+    config.ignore("total_epochs")
+    epochs = _epochs(place, key)
+    optimizer = read_optimizer(config.sub("optimizer"), "optimizer = {}")
     fields: dict[str, Any] = {"epochs": epochs, "optimizer": optimizer}
     fields |= _paramwise(config.sub("optimizer").sub("paramwise_cfg"))
     fields |= _schedule_0(config.sub("lr_config"), epochs=epochs, lr=optimizer["lr"])
@@ -36,6 +36,13 @@ def read_training_0(config: Section) -> dict[str, Any]:
     if "fp16" in config:
         fields |= {"precision": "fp16", **_loss_scale(config.sub("fp16"), 512.0)}
     return fields | _ascend_amp(config)
+
+
+def _epochs(part: Section, key: str) -> int:
+    epochs = part.take(key, 0)
+    if epochs < 1:
+        raise part.wrong(key, "must be at least 1" if key in part else "is missing", f"write {key}=100")
+    return epochs
 
 
 def _ascend_amp(config: Section) -> dict[str, Any]:
@@ -51,12 +58,10 @@ def read_training_1(config: Section) -> dict[str, Any]:
     loop = config.sub("train_cfg")
     if loop.kind not in ("", "EpochBasedTrainLoop") or loop.any("by_epoch") is False:
         raise loop.unknown("the loop", "EpochBasedTrainLoop")
-    epochs = loop.take("max_epochs", 0)
-    if not epochs:
-        raise loop.wrong("max_epochs", "is missing", "write max_epochs=100")
+    epochs = _epochs(loop, "max_epochs")
     loop.only("val_begin", 1, 0)
     wrapper = config.sub("optim_wrapper")
-    optimizer = read_optimizer(wrapper.sub("optimizer"))
+    optimizer = read_optimizer(wrapper.sub("optimizer"), "optim_wrapper = dict(optimizer={})")
     fields: dict[str, Any] = {"epochs": epochs, "optimizer": optimizer}
     fields["validate_every"] = loop.take("val_interval", 1)
     fields["clip_grad_norm"] = _clip(wrapper.sub("clip_grad"))
@@ -94,10 +99,11 @@ def read_evaluator(config: Section, key: str) -> tuple[list[str], list[int]]:
     return names, top_k
 
 
-def read_optimizer(optimizer: Section) -> dict[str, Any]:
-    """SGD, Adam or AdamW, with PyTorch's defaults."""
+def read_optimizer(optimizer: Section, assignment: str) -> dict[str, Any]:
+    """SGD, Adam or AdamW, with PyTorch's defaults. `assignment`: how a config of its version sets it."""
     if "lr" not in optimizer:
-        raise optimizer.wrong("lr", "is missing", "write optimizer = dict(type='SGD', lr=0.01, momentum=0.9)")
+        example = assignment.format("dict(type='SGD', lr=0.01, momentum=0.9)")
+        raise optimizer.wrong("lr", "is missing", f"write {example}")
     optimizer.only("constructor", "DefaultOptimizerConstructor")
     kinds = ("SGD", "Adam", "AdamW")
     is_npus = optimizer.kind == "NpuFusedSGD"  # the Ascend port's, the same in one kernel
@@ -245,8 +251,17 @@ def _evaluation(part: Section) -> dict[str, Any]:
     return {"validate_every": part.take("interval", 1)} | _best(part, key, first)
 
 
-def _best(part: Section, key: str = "save_best", first: Any = None) -> dict[str, Any]:
-    """The metric that the best checkpoint is chosen by. "auto" is the `first` that is computed, top-1 by default."""
+def _best(
+    part: Section,
+    key: str = "save_best",
+    first: Any = None,
+    *,
+    names: tuple[str, str] = ("top1_acc", "mean_class_accuracy"),
+) -> dict[str, Any]:
+    """The metric that the best checkpoint is chosen by. "auto" is the `first` that is computed, top-1 by default.
+
+    `names`: of the metrics in this version, for the error.
+    """
     part.only("rule", None, "greater")
     value = part.any(key)
     value = first if value in (True, "auto") else value
@@ -254,7 +269,7 @@ def _best(part: Section, key: str = "save_best", first: Any = None) -> dict[str,
         return {}
     if value in ("mean_class_accuracy", "acc/mean1"):
         return {"best_by": "mean_class"}
-    raise part.wrong(key, "is not supported", "use 'auto', 'top1_acc' or 'mean_class_accuracy'")
+    raise part.wrong(key, "is not supported", f"use 'auto', {names[0]!r} or {names[1]!r}")
 
 
 HOOKS = {  # of 1.x, about logs and order; of each the type that MMAction2 gives it
@@ -272,7 +287,7 @@ def _hooks(part: Section, first: Any = None) -> dict[str, Any]:
             part.sub(name).ignore(*part.sub(name).table)
     checkpoint = part.sub("checkpoint")
     checkpoint.ignore(*checkpoint.table)
-    fields = _best(checkpoint, first=first)
+    fields = _best(checkpoint, first=first, names=("acc/top1", "acc/mean1"))
     if "early_stopping" in part:
         stop = part.sub("early_stopping")
         fields["patience"] = stop.take("patience", 5)
