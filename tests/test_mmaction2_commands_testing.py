@@ -105,6 +105,19 @@ def test_scores_and_metrics(checkpoint, capsys):
     assert np.array_equal(folded_NK, scores_NK)  # they are always folded
 
 
+@pytest.mark.parametrize("version", [0, 1])
+def test_no_top_5_of_five_classes(kinetics, capsys, version):
+    weights = tiny_checkpoint(kinetics / "checkpoints" / "five.pth", classes=5)
+    name = RAW if version == 0 else next(name for name in NAMES_1 if "32x2x1" in name and "dense" not in name)
+    options = small(name, "model.cls_head.num_classes=5")
+    eval_words = ["--eval", "top_k_accuracy"] if version == 0 else []
+    out, err, code = run(run_test, name, weights, *eval_words, *options, capsys=capsys)
+    assert code == 0, err
+    assert "top1" in out
+    assert "top5" not in out
+    assert "top5 is not shown: with 5 classes it is 1 for any scores" in err
+
+
 def test_tables_by_mmaction2s_flag(checkpoint, capsys):
     out, err, code = run(run_test, RAW, checkpoint, "--eval", "per_class", "confusion", *small(RAW), capsys=capsys)
     assert code == 0, err
@@ -205,7 +218,10 @@ def test_a_checkpoint_of_another_network(checkpoint, capsys):
     i3d.convert(checkpoint, ours, recipe=tiny_recipe(Path()))
     _, err, code = run(run_test, RAW, ours, "--eval", "top_k_accuracy", capsys=capsys)
     assert code == 2
-    assert "has another network than i3d_r50_32x2x1_100e_kinetics400_rgb" in err
+    assert (
+        "has another network than i3d_r50_32x2x1_100e_kinetics400_rgb (depth 18, not 50, base_channels 2, not 64)"
+        in err
+    )
 
 
 @pytest.mark.slow

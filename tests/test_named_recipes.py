@@ -405,7 +405,8 @@ def test_two_steps_of_each_kind_of_recipe(tmp_path, capsys, data, clip, mmaction
     assert trained["lr"] == pytest.approx(cosine * scaled_lr(recipe.training, clips_per_step=batch))
     assert (trained["step"], validated["step"], validated["clips"], validated["bad"]) == (2, 2, 2, 0)
     assert math.isfinite(trained["loss"])
-    assert set(validated["validation"]) == {"top1", "top5", "mean_class"}
+    top5 = set() if name == "i3d_rgb" else {"top5"}  # of two classes it would be 1
+    assert set(validated["validation"]) == {"top1", "mean_class"} | top5
     with Image.open(work / CURVES) as image:
         assert image.size == (1210, 770)
 

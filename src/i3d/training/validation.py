@@ -88,8 +88,7 @@ def _metrics(scores_NK: Scores, labels: list[tuple[int, ...]], state: TrainState
         targets_NK = class_targets(labels, scores_NK.shape[1])
         return {"mean_average_precision": mean_average_precision(scores_NK, targets_NK)}
     labels_N = [classes[0] for classes in labels]
-    return {
-        "top1": top_k_accuracy(scores_NK, labels_N),
-        "top5": top_k_accuracy(scores_NK, labels_N, k=5),
-        "mean_class": mean_class_accuracy(scores_NK, labels_N),
-    }
+    # Of five classes or fewer, every clip is among the best five.
+    top5 = {"top5": top_k_accuracy(scores_NK, labels_N, k=5)} if scores_NK.shape[1] > 5 else {}
+    top1, mean_class = top_k_accuracy(scores_NK, labels_N), mean_class_accuracy(scores_NK, labels_N)
+    return {"top1": top1, **top5, "mean_class": mean_class}

@@ -25,6 +25,7 @@ from i3d.evaluation.result import TABLES, Evaluation, Metrics, check_metrics, co
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
 from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.protocols import protocol_name, with_average
+from i3d.recipes.settings import NetworkSettings
 from i3d.utils.device import ComputeConfig
 from i3d.utils.outputs import check_resumable
 from i3d.weights.addresses import checkpoints_in, find_weights, is_address
@@ -100,9 +101,10 @@ def evaluate_by_config(
     recipe = with_average(parsed.config.recipe, None if saves_views else average)
     weights = load_weights(checkpoint, recipe=recipe)
     if weights.card.recipe.network != recipe.network:
+        what = _difference(weights.card.recipe.network, recipe.network)
         raise InputError(
-            f"{checkpoint}: has another network than {parsed.given}; give the config that "
-            f"it was trained by (its own recipe is {weights.card.recipe.name})"
+            f"{checkpoint}: has another network than {parsed.given} ({what}); give the config that it was trained by, "
+            "with the --cfg-options of that training"
         )
     clips, naming = read_clips(parsed, "test")
     with output.ProgressBar("test") as bar, in_config_words(parsed.version, "test"):
@@ -131,12 +133,25 @@ def evaluate_by_config(
     return evaluation
 
 
+def _difference(own: NetworkSettings, wanted: NetworkSettings) -> str:
+    """In which settings the network of a checkpoint differs from that of a config."""
+    if own.kind != wanted.kind:
+        return f"{own.description}, not {wanted.description}"
+    before, after = own.model_dump(), wanted.model_dump()
+    return ", ".join(f"{key} {value}, not {after[key]}" for key, value in before.items() if value != after[key])
+
+
 def _print_metrics(
     evaluation: Evaluation, values: Metrics, metrics: Sequence[str], top_k: Sequence[int], *, version: int
 ) -> None:
     """The metrics as MMAction2 prints them, and the protocol."""
     if not metrics:
         return
+    num_classes = len(evaluation.classes)
+    trivial = [k for k in top_k if k > 1 and k >= num_classes]
+    for k in trivial if "top_k_accuracy" in metrics else ():
+        log.info("top%d is not shown: with %d classes it is 1 for any scores", k, num_classes)
+    top_k = [k for k in top_k if k not in trivial]
     numbers = named_metrics(evaluation, values, metrics, top_k=top_k)
     if "per_class" in metrics:
         output.print_classes(evaluation, values, every=True)
