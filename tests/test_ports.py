@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -26,6 +27,7 @@ from support.foreign_files import mindspore_arrays, mindspore_bytes
 from support.mmaction2_configs import CONFIGS_0
 from support.mmaction2_runs import TINY_MODEL, VIDEO, config
 from support.paths import ROOT
+from support.processes import start
 from support.rendering import render
 
 MINDSPORE, ASCEND = ROOT / "ports" / "mindspore", ROOT / "ports" / "ascend"
@@ -334,6 +336,11 @@ def test_the_commands_of_ascend(ascend, as_called):
     here = Path.cwd()
     result = as_called(with_data(ONE, ascend))
     row = row_of(result, here / "result_full_1p")
+    (typed,) = re.findall(r"^\$ (python \S*tools/train.py .*)$", result.stderr, re.MULTILINE)
+    words = shlex.split(typed)
+    assert (here / words[1]).resolve().relative_to(ROOT) == Path("tools/train.py")
+    again = run_here([words[0], "tools/train.py", *words[2:]])
+    assert (again.returncode, "this run is complete" in again.stderr) == (0, True), again.stderr
     assert "note: device 'npu': torch_npu is not installed; running on what is here: --device cpu" in result.stderr
     assert "note: AMP O1 is float16, which a CPU has not: fp32, AMP_Type O0" in result.stderr
     assert (row["NAME"], row["Epochs"], row["AMP_Type"]) == ("1p-CPU", 1, "O0")
@@ -353,6 +360,30 @@ def test_the_commands_of_ascend(ascend, as_called):
     assert (row["weights"], row["Epochs"]) == ("result_full_8p/best.safetensors", None)
     assert len(json.loads((here / "result_eval_8p" / "result.json").read_text())) == 2
     assert (here / "result_full_8p" / "best.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_of_ascend(ascend, tmp_path):
+    log, script = tmp_path / "log", ROOT / "src" / "i3d" / "cli" / "ports" / "ascend.py"
+    words = [script, "train_full_8p.sh", f"--data_path={ascend}", "--device", "cpu"]
+    process = start(["python", *words, "--cfg-options", *TINY, "total_epochs=1"], log, ranks=2)
+    assert process.wait(60) == 0, log.read_text()
+    shown, folder = log.read_text(), Path("result_full_8p")
+    assert shown.count("| 2p-CPU |") == 1
+    assert "\n$ torchrun --standalone --nproc-per-node=2 " in shown
+    assert json.loads((folder / "performance.json").read_text())["NAME"] == "2p-CPU"
+    (trained, *_) = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    assert trained["step"] == 1  # each process has one of the two clips
+    assert (folder / "best.safetensors").is_file()
+
+
+def test_addresses_of_weights_are_looked_up_in_the_folder_of_ascends_option(ascend, as_called):
+    Path("weights").mkdir()
+    line = f"{ONE.replace('/data/xxx/', str(ascend))} --device cpu --cfg-options load_from=https://example.org/gone.pth"
+    result = as_called(f"{line} --checkpoints weights", env={"HOME": str(ascend)})
+    assert result.returncode == 2
+    assert "no file gone.pth in weights, or the caches" in result.stderr
+    assert "name its folder with --checkpoints DIR or $I3D_CHECKPOINTS" in result.stderr
 
 
 def test_the_ranks_that_are_asked_for_are_started(ascend, as_called, monkeypatch):

@@ -4,7 +4,6 @@ python -m i3d.cli.ports.ascend train_full_1p.sh --data_path=/data/xxx/
 """
 
 import json
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,15 @@ from i3d.cli.messages import is_first_rank, log
 from i3d.cli.mmaction2.arguments import read_config_arguments
 from i3d.cli.mmaction2.test import run_test
 from i3d.cli.mmaction2.train import train
-from i3d.cli.ports.launch import PortParser, add_many, choose_device, choose_ranks, restart
+from i3d.cli.ports.launch import (
+    PortParser,
+    add_many,
+    choose_device,
+    choose_ranks,
+    place_flags,
+    restart,
+    tool_line,
+)
 from i3d.errors import InputError, printable
 from i3d.evaluation.result import compute_metrics
 from i3d.recipes.io import load_recipe
@@ -78,7 +85,9 @@ def main(words: Sequence[str] | None = None) -> int:
         changes.append("fp16=None")
     check_new(str(folder / PERFORMANCE), folder / PERFORMANCE, force=False, is_own=_is_row, flag="another --work-dir")
     where = f"{ranks}p-{KINDS[device.split(':')[0]]}"
-    arguments = [config, *(["--launcher", "pytorch"] if ranks > 1 else []), "--cfg-options", *changes]
+    flags = ["--launcher", "pytorch"] if ranks > 1 else []
+    flags += ["--checkpoints", options.checkpoints] if options.checkpoints else []
+    arguments = [config, *flags, *place_flags(device), "--cfg-options", *changes]
     if is_test:
         if options.seed is not None:
             log.info("note: --seed has no effect here: a test by this protocol draws nothing")
@@ -88,10 +97,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _options(name: str, words: Sequence[str], *, is_test: bool) -> Any:
     flags = "[--config FILE] [--seed N] [--data_root FOLDER] [--cfg-options KEY=VALUE ...] [--work-dir FOLDER]"
+    flags += " [--checkpoints FOLDER]"
     more = " [--checkpoint FILE] [--force]" if is_test else ""
     usage = f"bash ./test/{name} --data_path=FOLDER {flags}{more} [--device DEVICE] [--ranks NUMBER]"
     parser = PortParser(prog=name, usage=usage, allow_abbrev=False)
-    for flag in ("--data_path", "--data_root", "--work-dir"):
+    for flag in ("--data_path", "--data_root", "--work-dir", "--checkpoints"):
         parser.add_argument(flag, metavar="FOLDER")
     parser.add_argument("--config", default=CONFIG)
     parser.add_argument("--seed", type=int)
@@ -137,7 +147,7 @@ def _config(name: str) -> str:
 
 def _train(script: Script, folder: Path, words: list[str], device: str, where: str) -> int:
     words = [*words, "--work-dir", str(folder), *(["--validate"] if script.validates else [])]
-    log.info("$ python tools/train.py %s", shlex.join(words))
+    log.info("$ %s", tool_line("train.py", words))
     train(words, device=device)
     if is_first_rank():
         validations = [line["validation"]["top1"] for line in read_log(folder / LOG) if "validation" in line]
@@ -158,7 +168,7 @@ def _test(options: Any, folder: Path, words: list[str], device: str, where: str)
     config, *rest = words
     words = [config, str(checkpoint), "--eval", "top_k_accuracy", "mean_class_accuracy", "--out", str(out), *rest]
     words += ["--force"] if options.force else []
-    log.info("$ python tools/test.py %s", shlex.join(words))
+    log.info("$ %s", tool_line("test.py", words))
     is_resumed, start = resume_log(out).exists(), time.perf_counter()
     evaluation = run_test(words, device=device)
     seconds = time.perf_counter() - start

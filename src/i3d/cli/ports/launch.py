@@ -5,12 +5,13 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import torch
 
 from i3d.cli.main import app
-from i3d.cli.messages import log
+from i3d.cli.messages import log, num_processes
 from i3d.cli.mmaction2.arguments import ScriptParser
 from i3d.errors import InputError
 from i3d.utils.device import pick_device
@@ -95,6 +96,25 @@ def run_i3d(words: Sequence[str]) -> int:
     log.info("$ i3d %s", shlex.join(words))
     code = app.meta(list(words))
     return code if isinstance(code, int) else 0
+
+
+def tool_line(script: str, words: Sequence[str]) -> str:
+    """The command line of `tools/SCRIPT` that does the same, with the path of the checkout that this runs from."""
+    path = Path(__file__).resolve().parents[4] / "tools" / script
+    shown = os.path.relpath(path) if path.is_file() else f"tools/{script}"
+    return shlex.join([*_typed_start(num_processes()), shown, *words])
+
+
+def place_flags(device: str) -> list[str]:
+    """The flags of `tools/` for a device, which choose the GPU by default."""
+    kind, _, number = device.partition(":")
+    if kind == "cpu":
+        return ["--gpus", "0"]
+    return ["--gpu-ids", number] if kind == "cuda" and number else []
+
+
+def _typed_start(ranks: int) -> list[str]:
+    return ["python"] if ranks == 1 else ["torchrun", "--standalone", f"--nproc-per-node={ranks}"]
 
 
 def note_of(name: str, unused: Sequence[str]) -> None:
