@@ -414,7 +414,7 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
         (("--average-clips", "none"), "give --out"),
         (("--average-clips", "none", "--out", "r.csv"), "cannot hold the logits of every view"),
         (("--average-clips", "max"), "--average-clips 'max': is not one of prob, score, none"),
-        (("--protocols", "1x2"), "write CLIPSxCROPS with 1, 3 or 10 crops"),
+        (("--protocols", "1x4"), "write CLIPSxCROPS with 1, 2, 3 or 10 crops"),
         (("--protocols", ""), "--protocols: the value is empty"),
         (("--set", "protocol.clip_len=0"), "protocol.clip_len: Input should be greater than or equal to 1, got '0'"),
         (

@@ -155,7 +155,7 @@ def test_flow_moves_the_other_way_in_a_mirror():
     assert np.array_equal(by_draw, flip(flow[:, :60, :60])[0])
 
 
-@pytest.mark.parametrize("crops", ["center", "three", "ten"])
+@pytest.mark.parametrize("crops", ["center", "two", "three", "ten"])
 def test_boxes_of_a_protocol_are_its_crops(crops):
     clip = resize_short_side(frames(2), short_side=48)
     cut = crop_views(clip, size=48, crops=crops)

@@ -10,7 +10,7 @@ from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Protocol, WindowProtocol
 from i3d.utils.arguments import checks_types
 
-CROPS: Final = {1: "center", 3: "three", 10: "ten"}
+CROPS: Final = {1: "center", 2: "two", 3: "three", 10: "ten"}
 WINDOWS: Final = "windows"
 CLIP_LEN: Final = 64  # of clips for networks with windows: what the paper trains on
 USUAL_FPS: Final = 25.0  # of the videos of Kinetics-400
@@ -35,7 +35,7 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
     length and the frame rate of a clip; without a rate of its own, videos are taken as 25 fps. "mindspore" is one clip
     of 64 frames that are drawn from the whole video and sorted.
     """
-    match = re.fullmatch(r"([1-9]\d{0,3})x(1|3|10)", name)
+    match = re.fullmatch(r"([1-9]\d{0,3})x(1|2|3|10)", name)
     own = recipe.protocol
     if name == WINDOWS:
         return recipe if isinstance(own, WindowProtocol) else _with_windows(recipe, own)
@@ -46,7 +46,7 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
         return Recipe(**dict(recipe) | {"protocol": scattered})
     if match is None:
         also = f", {WINDOWS} or {MINDSPORE}"
-        raise InputError(f"protocol {quoted(name)}: write CLIPSxCROPS with 1, 3 or 10 crops, such as 10x3{also}")
+        raise InputError(f"protocol {quoted(name)}: write CLIPSxCROPS with 1, 2, 3 or 10 crops, such as 10x3{also}")
     num_clips, crops = int(match[1]), CROPS[int(match[2])]
     if isinstance(own, WindowProtocol):
         fields: dict[str, Any] = {"clip_len": CLIP_LEN, "frame_interval": 1, "target_fps": own.fps}

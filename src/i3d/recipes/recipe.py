@@ -72,6 +72,7 @@ class Recipe(Settings):
         pre, how = self.preprocessing, self.protocol
         crop = {
             "center": f"centre crop {pre.crop}",
+            "two": f"centre crop {pre.crop} and its mirror image",
             "three": f"3 crops of {pre.crop}",
             "ten": f"10 crops of {pre.crop}",
         }

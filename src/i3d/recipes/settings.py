@@ -261,12 +261,12 @@ class ClipProtocol(Settings):
     target_fps: float | None = Field(default=None, gt=0, le=1000)  # stretches the clips of videos with another rate
     twice: bool = False  # centred clips and those at the starts of their segments
     out_of_bound: Literal["loop", "repeat_last"] = "loop"
-    crops: Literal["center", "three", "ten"] = "three"
+    crops: Literal["center", "two", "three", "ten"] = "three"  # two: the centre and its mirror image
     average: Literal["prob", "score"] = "prob"
 
     @property
     def num_views(self) -> int:
-        crops = {"center": 1, "three": 3, "ten": 10}[self.crops]
+        crops = {"center": 1, "two": 2, "three": 3, "ten": 10}[self.crops]
         return self.num_clips * crops * (10 if self.placement == "dense" else 1 + self.twice)
 
     @model_validator(mode="after")

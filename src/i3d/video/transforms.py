@@ -93,11 +93,18 @@ def ten_crop(frames_THWC: FrameArray, *, size: int) -> FrameArray:
     return np.stack([view for crop in crops for view in (crop, flip(crop))])
 
 
-def crop_views(frames_THWC: FrameArray, *, size: int, crops: Literal["center", "three", "ten"]) -> FrameArray:
+def with_mirror_image(frames_THWC: FrameArray) -> FrameArray:
+    """The frames, and their mirror image: (2, T, H, W, C)."""
+    return np.stack([frames_THWC, flip(frames_THWC)])
+
+
+def crop_views(frames_THWC: FrameArray, *, size: int, crops: Literal["center", "two", "three", "ten"]) -> FrameArray:
     """All crops of a protocol: (views, T, size, size, C)."""
     match crops:
         case "center":
             return center_crop(frames_THWC, size=size)[None]
+        case "two":
+            return with_mirror_image(center_crop(frames_THWC, size=size))
         case "three":
             return three_crop(frames_THWC, size=size)
         case "ten":
@@ -121,7 +128,7 @@ def mirror_flow(frames_HWC: FrameArray) -> None:
 
 
 def crop_boxes(
-    height: int, width: int, *, size: int, crops: Literal["center", "three", "ten"]
+    height: int, width: int, *, size: int, crops: Literal["center", "two", "three", "ten"]
 ) -> list[tuple[int, int, bool]]:
     """(top, left, mirrored) of each crop of a protocol, in the order of `crop_views`."""
     # The row and column of each pixel.
