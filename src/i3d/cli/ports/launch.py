@@ -4,7 +4,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -93,9 +93,15 @@ def restart(module: str, words: Sequence[str], ranks: int) -> None:
 
 def run_i3d(words: Sequence[str]) -> int:
     """Run `i3d WORDS` in this process, after a line with it; the exit code."""
-    log.info("$ i3d %s", shlex.join(words))
+    log.info("%s", i3d_line(words, ranks=num_processes()))
     code = app.meta(list(words))
     return code if isinstance(code, int) else 0
+
+
+def i3d_line(words: Sequence[str], *, ranks: int, variables: Mapping[str, str] | None = None) -> str:
+    """The command line that runs `i3d WORDS` in so many processes, after a prompt."""
+    start = "i3d" if ranks == 1 else shlex.join([*_typed_start(ranks), "-m", "i3d"])
+    return f"$ {''.join(f'{name}={value} ' for name, value in (variables or {}).items())}{start} {shlex.join(words)}"
 
 
 def tool_line(script: str, words: Sequence[str]) -> str:

@@ -28,6 +28,7 @@ class Pipeline:
     frames: bool | None = None  # whether it decodes folders of frames; None: it has no such step
     operations: list[tuple[Section, dict[str, Any]]] = field(default_factory=list)  # resizes and crops, as settings
     placement: str = ""  # of test clips, by the version of the config
+    end: str = "end with CenterCrop, or with Resize(scale=(224, 224), keep_ratio=False)"  # where it ends otherwise
     stage: int = 0  # in ORDER
     changed: tuple[Section, int] | None = None  # the step that is RandAugment, and how many operations precede it
 
@@ -54,7 +55,7 @@ class Pipeline:
         *before, (step, last) = self.operations
         if last["kind"] == "resize":
             before = self.operations  # the whole of a square frame
-        crop = _square(step, last.get("size"))
+        crop = self._square(step, last.get("size"))
         steps, short_side = _split([_fixed(*one) for one in before])
         return {"steps": steps, "short_side": short_side, "crop": crop}
 
@@ -69,7 +70,7 @@ class Pipeline:
         random = [place for place, kind in enumerate(kinds) if kind in RANDOM_CROPS]
         centre = [place for place, kind in enumerate(kinds) if kind == "crop_center"]
         at = (random or centre or [len(kinds)])[-1]
-        size = _square(self.operations[-1][0], self.operations[-1][1].get("size"))
+        size = self._square(self.operations[-1][0], self.operations[-1][1].get("size"))
         for step, _ in self.operations[at + 1 : -1]:
             raise step.wrong("type", "comes between a crop and the last resize", "leave it out")
         if at < len(kinds) - 1 and kinds[-1] != "resize":
@@ -77,8 +78,8 @@ class Pipeline:
         crop: dict[str, Any] = {"kind": "center"}
         if at < len(kinds):
             step, crop = self.operations[at]
-            side = _square(step, crop["size"]) if "size" in crop else size
-            snapped = _square(step, crop["input_size"]) if crop.get("input_size") else size
+            side = self._square(step, crop["size"]) if "size" in crop else size
+            snapped = self._square(step, crop["input_size"]) if crop.get("input_size") else size
             crop = {key: value for key, value in crop.items() if key not in ("size", "input_size")}
             crop |= {} if snapped == size else {"input_size": snapped}
             crop |= {"kind": "center"} if crop["kind"] == "crop_center" else {}
@@ -90,20 +91,18 @@ class Pipeline:
         steps, resize = _split([_fixed(*one) for one in self.operations[:at]], exact=True)
         return {**self.augmentation, "steps": steps, "resize": resize, "crop": crop, "size": size}
 
+    def _square(self, step: Section, size: tuple[int, int] | None) -> int:
+        """The side of what the last resize or crop leaves, (height, width). Anything but a square is an InputError."""
+        if size is None or size[0] != size[1]:
+            raise step.wrong("type", "does not bring frames to squares of one size", self.end)
+        return size[0]
+
 
 def _fixed(step: Section, operation: dict[str, Any]) -> dict[str, Any]:
     """A resize or a centre crop, which are the same for all frames; another operation is an InputError."""
     if operation["kind"] not in ("resize", "crop_center"):
         raise step.wrong("type", "is followed by a resize or a crop that ours have before it", "change the order")
     return operation
-
-
-def _square(step: Section, size: tuple[int, int] | None) -> int:
-    """The side of what the last resize or crop leaves, (height, width). Anything but a square is an InputError."""
-    if size is None or size[0] != size[1]:
-        todo = "end with CenterCrop, or with Resize(scale=(224, 224), keep_ratio=False)"
-        raise step.wrong("type", "does not bring frames to squares of one size", todo)
-    return size[0]
 
 
 def _split(operations: list[dict[str, Any]], *, exact: bool = False) -> tuple[tuple[dict[str, Any], ...], Any]:
