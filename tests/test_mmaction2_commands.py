@@ -764,12 +764,12 @@ def test_a_custom_config_in_the_spelling_of_1x(kinetics):
         ([RAW, "--validate", "--no-validate"], "choose one of them"),
         ([RAW, "--test-best"], "the best weights are those of a validation; add --validate"),
         ([RAW, "--resume-from", "a.pth"], "there is no such file or folder"),
-        ([RAW, "--resume", "old.pth"], "--resume old.pth: holds weights, not a state that i3d can resume exactly; start "
-         "from its weights: --cfg-options load_from=old.pth"),
+        ([RAW, "--resume", "old.pth"], "--resume old.pth: holds weights, not a state that i3d can resume exactly; "
+         "start from its weights: --cfg-options load_from=old.pth"),
         ([RAW, "--resume-from", "old.pth"], "--resume-from old.pth: holds weights"),
         ([RAW, "--resume", "b.pth"], "--resume b.pth: there is no such file or folder"),
         ([PLAIN_1, "--cfg-options", "model.backbone.pretrained=None"],
-         "no such list of clips for train; create it, or name another: --cfg-options train_dataloader.dataset.ann_file="),
+         "list of clips for train; create it, or name another: --cfg-options train_dataloader.dataset.ann_file"),
         ([RAW], "initial weights: torchvision://resnet50: no file resnet50-0676ba61.pth"),
         (
             [RAW, "--cfg-options", "model.backbone.pretrained=None"],

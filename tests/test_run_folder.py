@@ -11,8 +11,10 @@ from unittest import mock
 import pytest
 from safetensors import SafetensorError
 
+from i3d.data import read_annotations
+from i3d.errors import InputError
 from i3d.training.run import TrainingRun
-from i3d.training.run_folder import RunFolder
+from i3d.training.run_folder import RunFolder, check_outside
 from i3d.utils.atomic_files import disk_todo, replacing, unfinished_folder
 from support.training_runs import command, digests, finish, make_clips, make_unfinished
 
@@ -209,3 +211,36 @@ def test_the_next_step_after_an_error_of_a_library_is_that_of_its_number():
     error = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     assert disk_todo(error) == disk_todo(OSError(errno.ENOSPC, "")) == "make room on the disk"
     assert disk_todo(SafetensorError("header too large")) == "check disk and rights"
+
+
+@pytest.mark.parametrize(
+    ("listed", "work_dir", "what"),
+    [
+        ("lists/a.txt", "v", "which has a folder for each class"),
+        ("lists/a.txt", "v/run", "which has a folder for each class"),
+        ("lists/a.txt", "v/a", "which has "),
+        ("lists/a.txt", "v/b/run", "which has "),
+        ("lists/a.txt", "run", ""),
+        ("lists/flat.txt", "v/a/run", "which has clips"),
+        ("lists/flat.txt", "v/run", ""),
+        ("v/a/inside.txt", "v/a/run", ""),  # a project
+        ("v/a/inside.txt", "v/a", "which has clips"),
+        ("v", "v/run", "which has a folder for each class"),
+    ],
+)
+def test_a_run_among_clips_is_refused(tmp_path, listed, work_dir, what):
+    for name in ("lists", "v/a", "v/b"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("v/a/1.mp4", "v/a/2.mp4", "v/b/1.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "lists/a.txt").write_text("a/1.mp4 0\na/2.mp4 0\nb/1.mp4 1\n")
+    for name in ("lists/flat.txt", "v/a/inside.txt"):
+        (tmp_path / name).write_text("1.mp4 0\n2.mp4 1\n")
+    root = {"lists/a.txt": "v", "v": None}.get(listed, "v/a")
+    clips = read_annotations(tmp_path / listed, root=root and tmp_path / root)
+    for sources in ((clips,), (None, clips)):
+        if what:
+            with pytest.raises(InputError, match=rf"--work-dir .*{work_dir}: lies in .*, {what}.*; choose a folder"):
+                check_outside(tmp_path / work_dir, *sources)
+        else:
+            check_outside(tmp_path / work_dir, *sources)

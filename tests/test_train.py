@@ -384,7 +384,7 @@ def test_a_batch_of_one_value_per_channel_is_refused_before_training(tmp_path, n
     ("options", "message"),
     [
         (["--recipe", "nothing"], "there is no recipe 'nothing'"),
-        (["--set", "training.epoch=3"], "training has no 'epoch'; it has init, "),
+        (["--set", "training.epoch=3"], "training has no 'epoch'; did you mean training.epochs"),
         (["--set", "training.epochs=0"], "training.epochs: Input should be greater than or equal to 1"),
         (["--precision", "fp16"], "precision fp16: a CPU has no fast float16; use --precision bf16, fp32 or auto"),
         (["--init", "nowhere.pth"], "nowhere.pth: no such file"),

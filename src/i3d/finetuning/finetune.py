@@ -25,7 +25,7 @@ from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.record import OWN_FILES, SPLIT, check_record, write_end, write_split, write_start
 from i3d.finetuning.steps import RECORD, START, CrossValidation, Finetuner
-from i3d.training.run_folder import BEST, LAST, RunFolder
+from i3d.training.run_folder import BEST, LAST, RunFolder, check_outside
 from i3d.training.setup import check_training_runtime
 from i3d.utils.arguments import checks_types
 from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, pick_device
@@ -95,6 +95,7 @@ def finetune(
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
     _check_options(options, compute, seed=seed, multi_label=multi_label)
     _check_folder(work_dir)
+    check_outside(work_dir, annotations)
     annotations.check_utf8(SPLIT)
     weights, device = load_weights(init, needs_classifier=False), pick_device(compute.device)
     start, precision = weights.card.recipe, _feature_precision(compute, device)

@@ -46,6 +46,37 @@ DONE: Final = "done"  # key in run.json
 SAVED: Final = "saved"  # key in run.json: whether there ever was a state
 
 
+def check_outside(work_dir: Path, *sources: Annotations | None) -> None:
+    """An InputError if a run would lie among clips: its folder would become a class, and its images a clip.
+
+    A folder of clips that holds the list too is that of a project, where a run may have a folder of its own.
+    """
+    place = work_dir.resolve()
+    for clips in filter(None, sources):
+        home = None if Path(clips.source).is_dir() else Path(clips.source).resolve().parent
+        for folder, what in _folders_of_clips(clips).items():
+            is_inside = folder in place.parents and not (home is not None and home.is_relative_to(folder))
+            if place == folder or is_inside:
+                why = "its folder would become a class, its images a clip; choose a folder beside it"
+                raise InputError(f"--work-dir {work_dir}: lies in {folder}, {what}: {why}")
+
+
+def _folders_of_clips(clips: Annotations) -> dict[Path, str]:
+    """The folders that hold clips, and those that hold a folder of clips for each of several classes."""
+    labels: dict[str, set[tuple[int, ...]]] = {}
+    for index in range(len(clips)):
+        labels.setdefault(os.path.split(clips.file(index).rstrip("/"))[0], set()).add(clips.labels_of(index))
+    folders = {Path(folder).resolve(): classes for folder, classes in labels.items()}
+    inner: dict[Path, list[set[tuple[int, ...]]]] = {}
+    for folder, classes in folders.items():
+        inner.setdefault(folder.parent, []).append(classes)
+    trees = [
+        folder for folder, sets in inner.items()
+        if 1 < len(sets) == sum(map(len, sets)) == len(set().union(*sets))
+    ]  # fmt: skip
+    return dict.fromkeys(trees, "which has a folder for each class") | dict.fromkeys(folders, "which has clips")
+
+
 class RunFolder:
     """A folder that one run at a time may write to."""
 

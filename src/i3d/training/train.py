@@ -25,7 +25,18 @@ from i3d.recipes.settings import ClipProtocol, first_error
 from i3d.training.logger import MetricsLogger
 from i3d.training.optimizer import freeze, lr_factor, set_mode
 from i3d.training.run import LOG_EVERY, TrainingRun
-from i3d.training.run_folder import DONE, LAST, OWN_FILES, RECIPE, RUN, SAVED, RunFolder, fingerprint, read_run
+from i3d.training.run_folder import (
+    DONE,
+    LAST,
+    OWN_FILES,
+    RECIPE,
+    RUN,
+    SAVED,
+    RunFolder,
+    check_outside,
+    fingerprint,
+    read_run,
+)
 from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime, training_of
 from i3d.training.state import TrainerState
 from i3d.training.step import TrainState, train_step
@@ -113,6 +124,7 @@ def train(
         tensorboard,
     )  # fmt: skip
     folder = RunFolder(output_folder("work_dir", work_dir))
+    check_outside(folder.path, annotations, validation)
     die_with_launcher()
     recipe = _resolve_recipe(recipe, annotations, validation, options.compute)
     with Stopping() as stopping:

@@ -51,8 +51,8 @@ def read_list(
     if frames is None:
         frames = with_offset or _names_folders(numbered, root)
         with_offset = with_offset or (frames and not multi_label and _has_offsets(numbered, root))
-    elif frames is not _names_folders(numbered, root):
-        _refuse_kind(path, numbered, frames=frames)
+    else:
+        _refuse_kind(path, numbered, root, frames=frames)
     rows, base, lookup = Rows(is_frames=frames, label_kind="either"), str(root), PathLookup(is_folder)
     for number, text in numbered:
         row = _frame_folder(text, base, 1 + with_offset, lookup if multi_label else None) if frames else _video(text)
@@ -68,15 +68,17 @@ def read_list(
     return rows
 
 
-def _refuse_kind(path: Path, lines: list[Line], *, frames: bool) -> None:
+def _refuse_kind(path: Path, lines: list[Line], root: Path, *, frames: bool) -> None:
     """An InputError if the first line is clearly of the other kind than the list is read as."""
     number, text = lines[0] if lines else (0, "")
-    if frames and _VIDEO.fullmatch(text) and len(_tail_numbers(text)[1]) < 2:
+    is_video, has_count = _VIDEO.fullmatch(text) is not None, len(_tail_numbers(text)[1]) > 1
+    if is_video is not frames or has_count is frames or _names_folders(lines, root) is frames:
+        return
+    if frames:
         why = "a video, and the list is read as one of folders of frames"
         raise line_error(path, number, text, f"{why}; pass --list-format videos, or give a list of folders")
-    if not frames and len(_tail_numbers(text)[1]) > 1:
-        why = "a folder, the number of its frames and a label, and the list is read as one of videos"
-        raise line_error(path, number, text, f"{why}; pass --list-format frames, or give a list of videos")
+    why = "a folder, the number of its frames and a label, and the list is read as one of videos"
+    raise line_error(path, number, text, f"{why}; pass --list-format frames, or give a list of videos")
 
 
 def is_json_list(content: Any) -> bool:
