@@ -104,7 +104,8 @@ class ModelSpeedOptions:
 
 def model(
     name: Annotated[
-        shared.FileOrName, Parameter(group=shared.MODEL, help="A network, a recipe, shipped weights or a weights file.")
+        shared.FileOrName,
+        Parameter(group=shared.MODEL, help="A network, a recipe, weights by name or file, or the folder of a run."),
     ],
     /,
     *,

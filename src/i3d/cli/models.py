@@ -27,7 +27,10 @@ def list_models(*, json: Json = False) -> None:
 
 
 def show(
-    name: Annotated[FileOrName, Parameter(group=MODEL, help="A network, a recipe, shipped weights or a weights file.")],
+    name: Annotated[
+        FileOrName,
+        Parameter(group=MODEL, help="A network, a recipe, weights by name or file, or the folder of a run."),
+    ],
     /,
     *,
     recipe: ModelRecipe = None,
@@ -44,7 +47,9 @@ def show(
 
 def convert(
     source: Annotated[
-        FileOrName, WEIGHTS, Parameter(group=INPUT, help="A weights file, or owner/name of the model hub.")
+        FileOrName,
+        WEIGHTS,
+        Parameter(group=INPUT, help="A weights file, the folder of a run, or owner/name of the hub."),
     ],
     target: Annotated[
         Path,

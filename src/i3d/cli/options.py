@@ -196,7 +196,7 @@ class ModelOptions:
     """Which network, by its weights."""
 
     model: Annotated[FileOrName | None, Parameter(alias="-m", validator=accepted(check_weights_name, "--model"))] = None
-    """Weights: shipped ones by name, or a file (default: the shipped ones)."""
+    """Weights: shipped ones by name, a file, or the folder of a run (default: shipped)."""
 
     recipe: ModelRecipe = None
 
@@ -207,7 +207,7 @@ class FlowModelOptions:
     """Which network of optical flow, by its weights."""
 
     flow_model: Annotated[FileOrName | None, Parameter(validator=accepted(check_weights_name, "--flow-model"))] = None
-    """Weights of a network of optical flow: a file."""
+    """Weights of a network of optical flow: a file, or the folder of a run."""
 
     flow_recipe: Annotated[FileOrName | None, Parameter(validator=accepted(check_recipe, "--flow-recipe"))] = None
     """Recipe of a foreign --flow-model that does not name it."""

@@ -82,7 +82,9 @@ class TestOptions:
 
 def evaluate(
     model: Annotated[
-        shared.FileOrName, shared.WEIGHTS, Parameter(help="Shipped weights by name, or a weights file of any kind.")
+        shared.FileOrName,
+        shared.WEIGHTS,
+        Parameter(help="Shipped weights by name, a weights file, or the folder of a run."),
     ],
     /,
     *,

@@ -93,7 +93,7 @@ class TrainOptions:
         shared.FileOrName | None,
         Parameter(group=shared.MODEL, validator=accepted(check_weights_name, "--init", "none")),
     ] = None
-    """Initial weights: a file of any kind or a hub name; with --recipe also none."""
+    """Initial weights: a file of any kind, the folder of a run, or a hub name; with --recipe also none."""
 
     val_list: Annotated[Path | None, BY_RECIPE, Parameter(validator=exists("--val-list"))] = None
     """Clips to validate on (default: the split val of --data)."""

@@ -36,8 +36,9 @@ from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.outputs import file_sha256, recorded_files
 from i3d.utils.progress import ProgressCallback
 from i3d.weights.load import Weights, build_model
+from i3d.weights.runs import FINETUNE
 
-RECORD: Final = "finetune.json"
+RECORD: Final = FINETUNE
 START: Final = "start.safetensors"  # the fitted classifier on the pretrained network, before layers are trained
 NORM_CLIPS: Final = 8  # in a batch; statistics are averaged over all batches
 

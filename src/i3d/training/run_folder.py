@@ -30,9 +30,11 @@ from i3d.data.resume import changed_settings, describe_change
 from i3d.errors import InputError
 from i3d.utils.atomic_files import remove_abandoned_in, try_lock_for_process, write_atomically
 from i3d.utils.outputs import LOCK, is_open_file
+from i3d.weights.runs import BEST as BEST
+from i3d.weights.runs import LAST as LAST
+from i3d.weights.runs import RUN as RUN
 
-RECIPE, RUN, LOG, TIMING, CURVES = "recipe.json", "run.json", "log.jsonl", "timing.jsonl", "curves.png"
-BEST, LAST = "best.safetensors", "last.safetensors"
+RECIPE, LOG, TIMING, CURVES = "recipe.json", "log.jsonl", "timing.jsonl", "curves.png"
 CHECKPOINTS: Final = "checkpoints"
 OWN_FILES: Final = (RECIPE, LOG, TIMING, CURVES, BEST, LAST)  # of a run, beside its record and checkpoints
 FINGERPRINTS: Final = {  # keys of hashes in the configuration

@@ -9,11 +9,11 @@ from i3d.data.labels import clean_label
 from i3d.errors import WeightsError, printable
 from i3d.models.network import VideoNetwork
 from i3d.recipes.recipe import Recipe
-from i3d.weights.addresses import find_weights, is_address
 from i3d.weights.checkpoint import is_checkpoint
 from i3d.weights.foreign.files import safetensors_metadata
 from i3d.weights.hub import is_hub_name
 from i3d.weights.load import Weights, load_weights
+from i3d.weights.names import weights_file
 from i3d.weights.pretrained import PRETRAINED
 
 STATE_KEY: Final = "i3d_training"  # in the metadata of the state of a run
@@ -65,7 +65,7 @@ def _order_of_classes(weights: Weights, classes: tuple[str, ...]) -> list[int] |
 
 
 def _load(source: str, recipe: Recipe) -> Weights:
-    source = str(find_weights(source)) if is_address(source) else source
+    source = source if source in PRETRAINED or is_hub_name(source) else str(weights_file(source))
     path = Path(source)
     if path.is_file() and STATE_KEY in safetensors_metadata(path):
         raise WeightsError(f"{source}: is the training state of a run; give its last.safetensors or best.safetensors")

@@ -19,12 +19,12 @@ from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import NetworkSettings
 from i3d.utils.arguments import checks_types
 from i3d.utils.outputs import file_sha256
-from i3d.weights.addresses import digest_in_name, find_weights, is_address
+from i3d.weights.addresses import digest_in_name, is_address
 from i3d.weights.checkpoint import Card, is_checkpoint, load_checkpoint
 from i3d.weights.detect import DetectedCheckpoint, detect_checkpoint
 from i3d.weights.foreign.numbers import Array
-from i3d.weights.hub import fetch_from_hub, is_hub_name
-from i3d.weights.names import check_weights_name, checkpoint_prefix, index_of
+from i3d.weights.hub import is_hub_name
+from i3d.weights.names import check_weights_name, checkpoint_prefix, index_of, weights_file
 from i3d.weights.pretrained import PRETRAINED
 
 State = dict[str, torch.Tensor]
@@ -113,7 +113,7 @@ def load_weights(
     if name in PRETRAINED:
         return _load_own(PRETRAINED[name].path, recipe, labels, sha256=PRETRAINED[name].sha256)
     check_weights_name(name)
-    path = _local_path(name)
+    path = weights_file(name)
     if is_checkpoint(path):
         if in_channels is not None or partial or state_key is not None:
             raise InputError(f"{name}: is an i3d checkpoint already; --in-channels, --partial and --state do not apply")
@@ -144,13 +144,6 @@ def build_model(weights: Weights) -> VideoNetwork:
 def state_shapes(network: NetworkSettings) -> Shapes:
     """The keys of a network's state dict and their shapes; no memory is allocated."""
     return {key: tensor.shape for key, tensor in build_meta_network(network).state_dict().items()}
-
-
-def _local_path(name: str) -> Path:
-    """The file that a name of weights stands for: a path, an address, or a repository of the model hub."""
-    if is_address(name):
-        return find_weights(name)
-    return fetch_from_hub(name) if is_hub_name(name) else Path(name)
 
 
 def _load_own(

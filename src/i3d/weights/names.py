@@ -1,4 +1,4 @@
-"""What names weights: shipped ones, a file, a TensorFlow checkpoint, an address, or a model of the hub."""
+"""What names weights: shipped ones, a file, the folder of a run, a TensorFlow checkpoint, an address, a hub model."""
 
 import re
 from pathlib import Path
@@ -6,9 +6,11 @@ from typing import Final
 
 from i3d.errors import InputError, abridged, check_not_empty
 from i3d.recipes.names import network_names, published_files, recipe_names
-from i3d.weights.addresses import check_address, is_address
-from i3d.weights.hub import is_hub_name
+from i3d.utils.folders import is_folder
+from i3d.weights.addresses import check_address, find_weights, is_address
+from i3d.weights.hub import fetch_from_hub, is_hub_name
 from i3d.weights.pretrained import PRETRAINED
+from i3d.weights.runs import log_run_weights, run_weights
 
 _MEMBER: Final = re.compile(r"^(?P<prefix>.*)\.(index|data-\d{5}-of-\d{5})$", re.DOTALL)
 
@@ -18,6 +20,9 @@ def check_weights_name(name: str) -> None:
     check_not_empty(weights=name)
     if is_address(name):
         check_address(name)
+        return
+    if name not in PRETRAINED and is_folder(name):
+        run_weights(Path(name))
         return
     try:
         if is_local(name) or is_hub_name(name):
@@ -30,6 +35,20 @@ def check_weights_name(name: str) -> None:
         todo = f"`i3d models show {name}` has the addresses" if files else "train it, or give a file of yours"
         raise InputError(f"{name}: no weights of it come with i3d, only {', '.join(PRETRAINED)}{where}; {todo}")
     raise InputError(f"{name}: no such file, and no shipped weights ({', '.join(PRETRAINED)}) of that name")
+
+
+def weights_file(name: str) -> Path:
+    """The file that a name stands for: a path, the folder of a run, an address, or a repository of the model hub."""
+    if is_address(name):
+        return find_weights(name)
+    if is_hub_name(name):
+        return fetch_from_hub(name)
+    path = Path(name)
+    if not is_folder(path):
+        return path
+    weights = run_weights(path)
+    log_run_weights(path, weights)
+    return weights
 
 
 def is_local(name: str) -> bool:

@@ -12,7 +12,7 @@ from i3d.recipes.names import FILE_SUFFIXES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ResNetSettings
 from i3d.weights.addresses import is_address
-from i3d.weights.names import is_local
+from i3d.weights.names import check_weights_name, is_local
 
 NETWORKS: Final[Mapping[str, str]] = {  # name -> a recipe of this network
     "inception_rgb": "inception_rgb_kinetics400",
@@ -35,6 +35,7 @@ def recipe_without_weights(name: str, recipe: str | None = None) -> Recipe | Non
     if Path(name).suffix.lower() in FILE_SUFFIXES:
         known = load_recipe(name)
     elif is_local(name) or is_address(name):
+        check_weights_name(name)
         return None
     elif name in (*NETWORKS, *OTHER_DEPTHS, *RECIPES, *ALIASES):
         known = recipe_of_network(name)
