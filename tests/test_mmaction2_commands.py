@@ -99,6 +99,12 @@ SCHEDULES = [  # (a param_scheduler, MMEngine's factor of the learning rate at t
     ),
     ("dict(type='CosineAnnealingLR', T_max=30, end=20)", [(1 + math.cos(math.pi * e / 30)) / 2 for e in range(20)]),
     ("dict(type='MultiStepLR', begin=3, milestones=[2, 6, 30], gamma=0.5)", [1] * 5 + [0.5] * 4 + [0.25] * 11),
+    (
+        "dict(type='LinearLR', start_factor=0.1, end=5), dict(type='CosineAnnealingLR', T_max=15, begin=5, end=20)",
+        [*(0.1 + 0.9 * epoch / 4 for epoch in range(5)),
+         *((1 + math.cos(math.pi * epoch / 15)) / 2 for epoch in range(15))],
+    ),
+    ("dict(type='LinearLR', end=1)", [1 / 3] + [1] * 19),
     ("dict(type='StepLR', begin=4, end=13, step_size=4, gamma=0.5)", [1] * 8 + [0.5] * 4 + [0.25] * 8),
     ("dict(type='MultiStepLR', milestones=[8, 15], end=12)", [1] * 8 + [0.1] * 12),
     (
@@ -113,8 +119,22 @@ def test_schedules_of_1x(tmp_path, schedulers, expected):
     path = write_configs_1(tmp_path / "configs")[PLAIN_1]
     more = f"param_scheduler = [{schedulers}]\ntrain_cfg = dict(max_epochs=20)\n"
     training = load_recipe(str(config(path.parent, f"_base_ = '{path.name}'\n{more}"))).training
-    factors = [lr_factor(10 * epoch, training, steps_per_epoch=10, total_steps=200) for epoch in range(20)]
-    assert factors == pytest.approx(expected)
+    first, last = (
+        [lr_factor(10 * epoch + step, training, steps_per_epoch=10, total_steps=200) for epoch in range(20)]
+        for step in (0, 9)
+    )
+    assert first == pytest.approx(expected)
+    is_by_epoch = "convert_to_iter_based" not in schedulers and "by_epoch=False" not in schedulers
+    assert (last == first) is is_by_epoch
+
+
+@pytest.mark.parametrize("by_epoch", ["", ", by_epoch=False"])
+def test_a_cosine_of_0x_changes_when_mmcv_changes_it(tmp_path, by_epoch):
+    more = f"lr_config = dict(policy='CosineAnnealing', min_lr=0{by_epoch})\ntotal_epochs = 20\n"
+    training = load_recipe(str(config(tmp_path, config_0(more=more)))).training
+    factors = [lr_factor(step, training, steps_per_epoch=10, total_steps=200) for step in range(200)]
+    steps = range(200) if by_epoch else [10 * (step // 10) for step in range(200)]
+    assert factors == pytest.approx([(1 + math.cos(math.pi * step / 200)) / 2 for step in steps])
 
 
 @pytest.mark.parametrize(
@@ -313,6 +333,7 @@ def config_1(tmp_path, more):
             "default_hooks = dict(early_stopping=dict(type='EarlyStoppingHook', min_delta=0, monitor='acc/mean1'))",
             "monitor = 'acc/mean1' must be 'acc/top1' here",
         ),
+        ("default_hooks = dict(checkpoint=dict(out_dir='a'))", "checkpoint.out_dir = 'a' saves elsewhere than in"),
         ("train_cfg = dict(max_epochs=0)", "train_cfg.max_epochs = '0' must be at least 1; write max_epochs=100"),
         ("train_cfg = dict(max_epochs=None)", "train_cfg.max_epochs is missing; write max_epochs=100"),
         ("val_evaluator = dict(type='ConfusionMatrix')", "the evaluator 'ConfusionMatrix' is not supported"),
@@ -401,7 +422,7 @@ def test_other_settings_of_0x(tmp_path):
     parsed = read_config_arguments(str(config(tmp_path, config_0(more=more))), [])
     training = parsed.config.recipe.training
     assert training.optimizer == AdamW(lr=0.002, betas=(0.9, 0.99), weight_decay=0.05)
-    assert training.schedule == CosineSchedule(end=0.1)
+    assert training.schedule == CosineSchedule(end=0.1, by_epoch=True)
     assert (training.warmup_epochs, training.warmup_start, training.clip_grad_norm) == (10, 0.01, 0)
     assert (training.epochs, training.validate_every, training.best_by) == (30, 3, "mean_class")
     assert (training.init, parsed.config.work_dir, parsed.name) == ("start.pth", "./work_dirs/mine/", "my_config")
@@ -424,7 +445,8 @@ test_dataloader = dict(dataset=dict(multi_class=True))
 """
     recipe = load_recipe(str(config(path.parent, f"_base_ = '{path.name}'\n{more}")))
     training = recipe.training
-    assert (training.warmup_epochs, training.warmup_start, training.schedule) == (8, 0.1, CosineSchedule())
+    assert (training.warmup_epochs, training.warmup_start, training.schedule) == (8, 0.1, CosineSchedule(by_epoch=True))
+    assert not training.warmup_by_epoch
     assert (training.precision, training.accumulate, training.clip_grad_norm) == ("bf16", 4, 0)
     assert (training.optimizer.lr, training.optimizer.weight_decay, training.optimizer.nesterov) == (0.02, 0, True)
     assert (recipe.multi_label, training.loss.label_smoothing, recipe.network.num_classes) == (True, 0.1, 12)
@@ -553,6 +575,7 @@ REFUSED = [
     ("keep_ratio=False", "keep_ratio=True", "'Resize' does not bring frames to squares of one size; end with CenterCr"),
     ("scale=(-1, 256)", "scale=0.5", "scale = '0.5' is a factor of the frame's own size"),
     ("total_epochs = 100", "total_epoch = 100", "total_epochs is missing"),
+    ("interval=5)", "interval=5, out_dir='a')", "checkpoint_config.out_dir = 'a' saves elsewhere than in the folder"),
     ("total_epochs = 100", "total_epochs = 0", "total_epochs = '0' must be at least 1; write total_epochs=100"),
     ("total_epochs = 100", "total_epochs = 9\nrunner = dict(max_epochs=-2)", "runner.max_epochs = '-2' must be at l"),
     ("log_level = 'INFO'", "log_level = 'INFO'\nevaluations = dict()", r"evaluations is not supported; did you mean"),

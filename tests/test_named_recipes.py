@@ -55,6 +55,7 @@ OFF = {  # what none of the ports does
 }  # fmt: skip
 OURS = {
     "training.warmup_start",
+    "training.warmup_by_epoch",
     "training.warmup_within",
     "training.patience",
     "training.best_by",
@@ -141,7 +142,7 @@ MINDSPORE = {key: value for key, value in PAPER.items() if not key.startswith(("
     "protocol.out_of_bound": "loop", "protocol.crops": "center", "protocol.average": "score",
     "training.epochs": 30, "training.steps": None, "training.batch_size": 4, "training.base_batch": 0,
     "training.optimizer.lr": 0.0012, "training.optimizer.weight_decay": 4e-4, "training.schedule.kind": "cosine",
-    "training.schedule.begin": 0.0, "training.schedule.length": None,
+    "training.schedule.begin": 0.0, "training.schedule.length": None, "training.schedule.by_epoch": False,
     "training.schedule.end": 0.0, "training.augmentation.resize": (256, 256),
 }  # fmt: skip
 

@@ -33,6 +33,7 @@ def read_training_0(config: Section) -> dict[str, Any]:
         fields["accumulate"] = hook.take("cumulative_iters", 1)
     fields["clip_grad_norm"] = _clip(hook.sub("grad_clip"))
     fields |= _evaluation(config.sub("evaluation"))
+    _check_checkpoints(config.sub("checkpoint_config"))
     if "fp16" in config:
         fields |= {"precision": "fp16", **_loss_scale(config.sub("fp16"), 512.0)}
     return fields | _ascend_amp(config)
@@ -163,9 +164,11 @@ def _loss_scale(part: Section, default: float = 0.0) -> dict[str, float]:
 
 
 def _schedule_0(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
-    part.only("by_epoch", True)
     fields: dict[str, Any]
-    match part.any("policy"):
+    policy, by_epoch = part.any("policy"), part.take("by_epoch", True)
+    if policy != "CosineAnnealing":
+        part.only("by_epoch", True)
+    match policy:
         case "step" | "Step":
             value = part.any("step")
             steps = list(range(value, epochs, value)) if type(value) is int and value > 0 else value
@@ -174,7 +177,8 @@ def _schedule_0(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
             fields = {"schedule": {"kind": "step", "epochs": tuple(steps), "gamma": part.take("gamma", 0.1)}}
             part.only("min_lr", None)
         case "CosineAnnealing":
-            fields = {"schedule": {"kind": "cosine", "end": _cosine_end(part, "min_lr", "min_lr_ratio", lr)}}
+            end = _cosine_end(part, "min_lr", "min_lr_ratio", lr)
+            fields = {"schedule": {"kind": "cosine", "end": end, "by_epoch": by_epoch}}
         case "fixed" | "Fixed" | None:
             fields = {"schedule": {"kind": "step", "epochs": ()}}
         case _:
@@ -210,9 +214,10 @@ def _schedulers(parts: list[Section], *, epochs: int, lr: float) -> dict[str, An
 
 def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
     """One scheduler of 1.x. Its milestones and its cosine count from `begin`, as in MMEngine."""
-    part.ignore("convert_to_iter_based", "verbose", "last_step")  # the learning rate changes after every step here
+    part.ignore("verbose", "last_step")
+    by_epoch = not part.take("convert_to_iter_based", False)  # else it changes after every step
     if part.kind == "LinearLR":
-        return _warmup_1(part)
+        return _warmup_1(part, by_epoch=by_epoch)
     part.only("by_epoch", True)
     begin, end = part.take("begin", 0), min(part.take("end", epochs), epochs)
     match part.kind:
@@ -226,17 +231,20 @@ def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
             if end < min(begin + length, epochs) or end > begin + length:
                 raise part.wrong("T_max", f"must be end - begin, which is {end - begin}")
             of_run = {} if begin == 0 and length == epochs else {"begin": begin, "length": length}
-            return {"schedule": {"kind": "cosine", "end": _cosine_end(part, "eta_min", "eta_min_ratio", lr), **of_run}}
+            end_factor = _cosine_end(part, "eta_min", "eta_min_ratio", lr)
+            return {"schedule": {"kind": "cosine", "end": end_factor, "by_epoch": by_epoch, **of_run}}
     raise part.unknown("the schedule", "MultiStepLR, StepLR, CosineAnnealingLR, LinearLR")
 
 
-def _warmup_1(part: Section) -> dict[str, Any]:
+def _warmup_1(part: Section, *, by_epoch: bool) -> dict[str, Any]:
     part.only("begin", 0)
     part.only("end_factor", 1, 1.0)
     if "end" not in part:
         raise part.wrong("end", "is missing: the warm-up would not end", "write end=10")
-    key = "warmup_epochs" if part.take("by_epoch", True) else "warmup_steps"
-    return {key: part.take("end", 0), "warmup_start": part.take("start_factor", 1 / 3), "warmup_within": True}
+    fields = {"warmup_start": part.take("start_factor", 1 / 3), "warmup_within": True}
+    if not part.take("by_epoch", True):
+        return {"warmup_steps": part.take("end", 0), **fields}
+    return {"warmup_epochs": part.take("end", 0), "warmup_by_epoch": by_epoch, **fields}
 
 
 def _evaluation(part: Section) -> dict[str, Any]:
@@ -272,6 +280,12 @@ def _best(
     raise part.wrong(key, "is not supported", f"use 'auto', {names[0]!r} or {names[1]!r}")
 
 
+def _check_checkpoints(part: Section) -> None:
+    """When checkpoints are saved is decided by i3d, where to by --work-dir."""
+    part.only("out_dir", None, why="saves elsewhere than in the folder of the run (--work-dir), where ours are")
+    part.ignore(*part.table)
+
+
 HOOKS = {  # of 1.x, about logs and order; of each the type that MMAction2 gives it
     "runtime_info": "RuntimeInfoHook", "timer": "IterTimerHook", "logger": "LoggerHook",
     "param_scheduler": "ParamSchedulerHook", "checkpoint": "CheckpointHook", "sampler_seed": "DistSamplerSeedHook",
@@ -286,7 +300,7 @@ def _hooks(part: Section, first: Any = None) -> dict[str, Any]:
         if name not in ("checkpoint", "early_stopping"):
             part.sub(name).ignore(*part.sub(name).table)
     checkpoint = part.sub("checkpoint")
-    checkpoint.ignore(*checkpoint.table)
+    _check_checkpoints(checkpoint)
     fields = _best(checkpoint, first=first, names=("acc/top1", "acc/mean1"))
     if "early_stopping" in part:
         stop = part.sub("early_stopping")
