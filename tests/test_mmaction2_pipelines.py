@@ -31,6 +31,7 @@ from i3d.video.photometric import rand_augment
 from i3d.video.sampling import training_clips
 from i3d.weights.convert import convert
 from i3d.weights.load import build_model, load_weights
+from support.commands import run_here
 from support.golden_weights import MEAN_C, STD_C
 from support.mmaction2_configs import HEAD as R50_HEAD
 from support.mmaction2_configs import IMAGENET
@@ -154,6 +155,13 @@ def plain_test(frame, texts):
     return views
 
 
+def plain_features(net, frames, texts):
+    """The features of each view of a clip of these frames."""
+    clips_NTHWC = (np.stack([plain_test(frame, texts) for frame in frames], axis=1) - MEAN_C) / STD_C
+    with torch.inference_mode():
+        return net.features(torch.from_numpy(clips_NTHWC).permute(0, 4, 1, 2, 3)).mean(dim=(2, 3, 4))
+
+
 def plain_training(frame, texts, box, flip):
     """`box` and `flip` are drawn; the box is that of the last random crop, or of the last crop."""
     steps = [step for step in steps_of(texts) if step["type"] != "Flip"]
@@ -241,15 +249,9 @@ def test_a_checkpoint_predicts_tests_and_converts_with_the_pixels_of_its_config(
     net, middle = build_model(weights).eval(), [text.replace("ThreeCrop", "CenterCrop") for text in steps]
     middle = [text.replace("TenCrop", "CenterCrop") for text in middle]
 
-    def features_of(texts, first):
-        views = np.stack([plain_test(frame, texts) for frame in frames[first : first + 6]], axis=1)
-        clips_NTHWC = (views - MEAN_C) / STD_C
-        with torch.inference_mode():
-            return net.features(torch.from_numpy(clips_NTHWC).permute(0, 4, 1, 2, 3)).mean(dim=(2, 3, 4))
-
     def scores_of(texts):
         with torch.inference_mode():
-            return net.fc(features_of(texts, 1)).softmax(1).mean(0)
+            return net.fc(plain_features(net, frames[1:7], texts)).softmax(1).mean(0)
 
     expected = scores_of(steps)
     other = scores_of(SCORED[(number + 1) % len(SCORED)])
@@ -265,8 +267,29 @@ def test_a_checkpoint_predicts_tests_and_converts_with_the_pixels_of_its_config(
     extractor = load_extractor(checkpoint, FeatureSettings(window=6, stride=2, fps=None), compute=COMPUTE)
     with open_video(file) as video:
         values_RC = extractor(video).values
-    wanted_RC = torch.cat([features_of(middle, first) for first in (0, 2)])
+    wanted_RC = torch.cat([plain_features(net, frames[first : first + 6], middle) for first in (0, 2)])
     assert torch.allclose(torch.from_numpy(values_RC), wanted_RC, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("number", [7, 9, 11])
+def test_the_command_features_has_the_pixels_of_the_config(tmp_path, clip, number):
+    """From the checkpoint alone, and from its conversion; features of other pixels differ by far more."""
+    annotations, frames = clip
+    checkpoint = tmp_path / "a.pth"
+    text = config_text(SCORED[number], SCORED[0], TRAINED[0], clip_len=6)
+    net = build_model(load_weights(tiny_checkpoint(checkpoint, config=text, version=1))).eval()
+    convert(checkpoint, tmp_path / "b.safetensors")
+    wanted_RC = torch.cat([plain_features(net, frames[first : first + 6], SCORED[number]) for first in (0, 2)])
+    others_RC = torch.cat([plain_features(net, frames[first : first + 6], SCORED[0]) for first in (0, 2)])
+    for model in (checkpoint, tmp_path / "b.safetensors"):
+        out = tmp_path / model.stem
+        words = ["--window", "6", "--stride", "2", "--fps", "native", "--device", "cpu", "--out", str(out)]
+        result = run_here(["i3d", "features", annotations.file(0), "--model", str(model), *words])
+        assert result.returncode == 0, result.stderr
+        (file,) = out.rglob("*.npy")
+        values_RC = torch.from_numpy(np.load(file))
+        assert torch.allclose(values_RC, wanted_RC, rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(values_RC, others_RC, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize(
