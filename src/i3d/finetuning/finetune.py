@@ -26,7 +26,7 @@ from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.record import OWN_FILES, SPLIT, check_record, write_end, write_split, write_start
 from i3d.finetuning.steps import RECORD, START, CrossValidation, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder, check_outside
-from i3d.training.setup import check_training_runtime
+from i3d.training.setup import check_sync_norms, check_training_runtime
 from i3d.utils.arguments import checks_types
 from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, pick_device
 from i3d.utils.outputs import output_folder
@@ -114,6 +114,7 @@ def finetune(
     config = with_folds(config, split)
     if config.train_layers == "head" and compute.runtime != "torch":
         raise InputError(f"--runtime {compute.runtime}: no layers are trained (--train-layers head); leave it out")
+    check_sync_norms(config.training, device.type)
     tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress, max_bad)
     return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
 

@@ -161,6 +161,11 @@ class RunFolder:
         self._write_run({"config": config, "starts": [*starts, start], SAVED: has_saved, DONE: False})
         return diff_settings(starts[-1].get("compute", {}), compute) if starts else []
 
+    def remove_record(self) -> None:
+        """Remove what the start of a run writes that then trained no step."""
+        for name in (LOG, TIMING, RECIPE, RUN):
+            (self.path / name).unlink(missing_ok=True)
+
     def record_saved(self) -> None:
         """Note in `run.json` that the run has saved a state, without which it must not start again."""
         record = json.loads((self.path / RUN).read_text())

@@ -94,11 +94,8 @@ def build_train_state(
     net = build_network(recipe.network)
     messages = [load_initial_weights(net, training.init, recipe, annotations.classes)]
     freeze(net, training)
+    check_sync_norms(training, accelerator.device.type)
     if training.sync_norms:
-        if accelerator.device.type == "cpu":
-            raise InputError(
-                "sync_norms: PyTorch synchronises batch norms on GPUs only; leave it out, or set freeze_norms"
-            )
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
     layout = torch.contiguous_format if sharded else torch.channels_last_3d  # FSDP supports no other
     net.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
@@ -165,6 +162,11 @@ def training_of(recipe: Recipe) -> Training:
     if recipe.training is None:
         raise InputError(f"the recipe {recipe.name} has no training settings; choose another (`i3d models`)")
     return recipe.training
+
+
+def check_sync_norms(training: Training, device: str) -> None:
+    if training.sync_norms and device == "cpu":
+        raise InputError("sync_norms: PyTorch synchronises batch norms on GPUs only; leave it out, or set freeze_norms")
 
 
 def weigh_classes(state: TrainState, annotations: Annotations) -> None:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError, counted, first_line, printable
+from i3d.errors import I3DError, InputError, counted, first_line, printable
 from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, first_error
@@ -209,11 +209,15 @@ def _run(run: TrainingRun, stopping: Stopping, options: _Options) -> TrainResult
         return _complete(run, before)
     _check_clip_shape(run.state.recipe, run.loader.last_batch_size)
     run.resume(has_saved=before is not None and bool(before.get(SAVED)))
-    if run.is_first_rank:
-        _record_start(run, config, before, options)
     try:
+        if run.is_first_rank:
+            _record_start(run, config, before, options)
         stop_signal = _end_epoch(run, stopping, 0) if run.validation_is_due else 0  # it was stopped before it ended
         return _result(run, stop_signal) if stop_signal else run_steps(run, stopping, run.total_steps)
+    except I3DError:
+        if before is None and not run.step and run.is_first_rank and run.saved_step is None:
+            run.folder.remove_record()  # as if it were refused before: the folder is free for other settings
+        raise
     finally:
         if run.metrics_logger is not None:
             run.metrics_logger.close()
