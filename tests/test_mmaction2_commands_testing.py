@@ -126,17 +126,6 @@ def test_tables_by_mmaction2s_flag(checkpoint, capsys):
     assert "Evaluating" not in out
 
 
-@pytest.mark.parametrize(
-    ("more", "printed"), [([], ["top1_acc"]), (["--eval-options", "topk=1,5"], ["top1_acc", "top5_acc"])]
-)
-def test_top5_of_few_classes_is_printed_where_it_is_asked_for(kinetics, capsys, more, printed):
-    weights = tiny_checkpoint(kinetics / "few.pth", classes=3)
-    few = small(RAW, "model.cls_head.num_classes=3")
-    out, err, code = run(run_test, RAW, weights, "--eval", "top_k_accuracy", *more, *few, capsys=capsys)
-    assert code == 0, err
-    assert re.findall(r"^(top\d_acc)\t", out, re.MULTILINE) == printed
-
-
 def test_the_spelling_of_1x(checkpoint, capsys):
     name = next(name for name in NAMES_1 if "dense" not in name and "nl" not in name and "heavy" not in name)
     out, err, code = run(run_test, name, checkpoint, "--dump", "d.json", "--work-dir", "w", *small(name), capsys=capsys)

@@ -58,8 +58,7 @@ def _run_test(options: argparse.Namespace, device: str | None) -> Evaluation:
         raise InputError(
             "no result is requested: add --eval top_k_accuracy mean_class_accuracy, --out result.json, or both"
         )
-    num_classes = parsed.config.recipe.network.num_classes
-    top_k = _top_k(options.options, parsed.config.top_k or default_top_k(num_classes), flag="--options")
+    top_k = _top_k(options.options, parsed.config.top_k or (1, 5), flag="--options")
     top_k = _top_k(options.eval_options, top_k, flag="--eval-options")
     check_metrics(options.eval, top_k, multi_label=parsed.config.recipe.multi_label)
     if saves_views and (options.eval or out is None):
@@ -89,14 +88,14 @@ def evaluate_by_config(
     *,
     device: str,
     metrics: Sequence[str] | None = None,
-    top_k: Sequence[int] = (),
+    top_k: Sequence[int] = (1, 5),
     average: str | None = None,
     out: Path | None = None,
     force: bool = False,
 ) -> Evaluation:
     """Test a checkpoint on the test list of a config, print the metrics.
 
-    `metrics` None: those that the classes have; `top_k` empty: 1, and 5 with more than five classes.
+    `metrics` None: those that the classes have.
     """
     saves_views = average == "none"
     recipe = with_average(parsed.config.recipe, None if saves_views else average)
@@ -129,7 +128,6 @@ def evaluate_by_config(
             finish_log(out, is_complete=not evaluation.bad)
             what = "a vector for each view of each clip" if saves_views else "a vector for each clip"
             log.info(f"scores, {what} in the order of the list: {printable(str(out))}")
-        top_k = top_k or default_top_k(len(evaluation.classes))
         default = ("mean_average_precision",) if evaluation.multi_label else METRICS
         _print_metrics(evaluation, values, default if metrics is None else metrics, top_k, version=parsed.version)
     return evaluation
@@ -141,11 +139,6 @@ def _difference(own: NetworkSettings, wanted: NetworkSettings) -> str:
         return f"{own.description}, not {wanted.description}"
     before, after = own.model_dump(), wanted.model_dump()
     return ", ".join(f"{key} {value}, not {after[key]}" for key, value in before.items() if value != after[key])
-
-
-def default_top_k(num_classes: int) -> tuple[int, ...]:
-    """Top-5 of five classes or fewer would always be 1."""
-    return (1, 5) if num_classes > 5 else (1,)
 
 
 def _print_metrics(
