@@ -181,7 +181,7 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
     train_top1 = None if stats.multi_label or stop_signal else tuner.training_accuracy(features, head, work_dir)
     diagnosis = _diagnose(tuner, stats, evaluation, of_folds, train_top1, gain)
     metrics = None if evaluation is None else compute_metrics(evaluation)
-    write_end(work_dir, evaluation, metrics, folds.fold_accuracies, of_folds, diagnosis)
+    write_end(work_dir, evaluation, metrics, folds.fold_accuracies, of_folds, diagnosis, is_done=not stop_signal)
     return FinetuneResult(
         work_dir=work_dir,
         model=work_dir / BEST,

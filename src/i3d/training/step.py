@@ -43,6 +43,7 @@ class TrainState:
     ema: Ema | None
     seed: int
     is_sharded: bool = False  # FSDP: each rank holds a part of the weights
+    init_sha256: str = ""  # of the file of the initial weights; "": random ones
     class_weights_K: Tensor | None = None
     class_frequencies_K: Tensor | None = None
 

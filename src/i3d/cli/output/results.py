@@ -219,14 +219,16 @@ def log_notes(notes: Sequence[str]) -> None:
 
 def print_runs(summaries: Sequence[RunSummary]) -> None:
     """Runs side by side, and the settings in which they differ."""
-    differ = list(summaries[0].settings)
+    differ = next((list(run.settings) for run in summaries if not run.note), [])
     rows = []
     for run in summaries:
-        best = "" if run.best is None else f"{run.best:.4f}"
-        loss = "" if run.loss is None else f"{run.loss:.4f}"
-        row = [run.folder, run.recipe, run.state, str(run.steps), best, str(run.best_step or ""), loss, str(run.seed)]
-        rows.append([*map(printable, row), run.started[:16], *(printable(str(run.settings[key])) for key in differ)])
-    print_table(("run", "recipe", "state", "steps", "best", "at step", "loss", "seed", "started", *differ), rows)
+        best, loss, tested = ("" if value is None else f"{value:.4f}" for value in (run.best, run.loss, run.tested))
+        tested += f" ({run.tested_on})" if tested else ""
+        row = [run.folder, run.kind, run.recipe, run.state, str(run.steps or ""), best, str(run.best_step or ""), loss]
+        row += [tested, "" if run.seed is None else str(run.seed), run.started[:16]]
+        rows.append([*map(printable, row), *(printable(str(run.settings.get(key, ""))) for key in differ)])
+    columns = ("run", "kind", "recipe", "state", "steps", "best", "at step", "loss", "test", "seed", "started")
+    print_table((*columns, *differ), rows)
 
 
 def log_unreadable(reasons: Iterable[str], *, level: int = logging.ERROR) -> None:

@@ -24,8 +24,10 @@ from i3d.evaluation.fuse import align_evaluations, fuse_scores, hold_out, sweep_
 from i3d.evaluation.result import Evaluation
 from i3d.evaluation.result_file import read_evaluations
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
+from i3d.finetuning.record import clips_of_run
 from i3d.utils.outputs import check_new
 from i3d.weights.load import Weights, load_weights
+from i3d.weights.runs import FINETUNE
 
 STREAMS: Final = ("rgb", "flow")
 
@@ -109,6 +111,23 @@ def run_frame_orders(model: str, options: TestOptions) -> int:
     return unreadable_code(len(bad), "clip")
 
 
+def with_data_of_run(model: str, options: TestOptions) -> TestOptions:
+    """The options with the clips of the fine-tuning in the folder MODEL, if --data is not given."""
+    if options.data is not None:
+        return options
+    folder = Path(model)
+    if not (folder / FINETUNE).is_file():
+        raise InputError(
+            "--data: is missing; only the folder of a fine-tuning (`i3d train` without --recipe) has clips"
+        )
+    clips, root = clips_of_run(folder)
+    root = options.dataset.root or root
+    if root is None:
+        raise InputError(f"{model}: the folder of its clips is neither where it was nor beside it; give it as --root")
+    log.info("testing on the clips of this run, %s, below %s", printable(str(clips)), printable(str(root)))
+    return replace(options, data=clips, dataset=replace(options.dataset, root=root))
+
+
 def _evaluation_options(
     weights: Weights, protocols: tuple[EvaluationProtocol, ...], options: TestOptions
 ) -> EvaluationOptions:
@@ -125,6 +144,7 @@ def _evaluation_options(
 
 def _read_clips(options: TestOptions, *, multi_label: bool) -> Annotations:
     """The clips of a dataset; of the split to test on, if it has splits and no option chooses one."""
+    assert options.data is not None  # `with_data_of_run`
     clips = read_dataset(options.data, options.dataset, multi_label=multi_label, need_labels=False)
     if options.dataset.split is not None or (clips.splits_N < 0).all():
         return clips
