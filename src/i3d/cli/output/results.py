@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from i3d.weights.convert import Conversion
 
 MOST_OF_IT: Final = 0.9  # of a video's length
+MAX_SETTINGS: Final = 6  # columns of settings in which runs differ
 
 
 def print_prediction(row: Prediction, *, json: bool, paths: list[str]) -> None:
@@ -220,15 +221,18 @@ def log_notes(notes: Sequence[str]) -> None:
 def print_runs(summaries: Sequence[RunSummary]) -> None:
     """Runs side by side, and the settings in which they differ."""
     differ = next((list(run.settings) for run in summaries if not run.note), [])
-    rows = []
+    shown, rows = differ if len(differ) <= MAX_SETTINGS else [], []
     for run in summaries:
         best, loss, tested = ("" if value is None else f"{value:.4f}" for value in (run.best, run.loss, run.tested))
         tested += f" ({run.tested_on})" if tested else ""
         row = [run.folder, run.kind, run.recipe, run.state, str(run.steps or ""), best, str(run.best_step or ""), loss]
         row += [tested, "" if run.seed is None else str(run.seed), run.started[:16]]
-        rows.append([*map(printable, row), *(printable(str(run.settings.get(key, ""))) for key in differ)])
+        rows.append([*map(printable, row), *(printable(str(run.settings.get(key, ""))) for key in shown)])
     columns = ("run", "kind", "recipe", "state", "steps", "best", "at step", "loss", "test", "seed", "started")
-    print_table((*columns, *differ), rows)
+    used = [n for n in range(len(rows[0])) if n < 4 or any(row[n] for row in rows)]
+    print_table([[*columns, *shown][n] for n in used], [[row[n] for n in used] for row in rows])
+    if differ != shown:
+        log.info("they differ in %d settings, which --json lists", len(differ))
 
 
 def log_unreadable(reasons: Iterable[str], *, level: int = logging.ERROR) -> None:
