@@ -48,6 +48,7 @@ COMMANDS: Final = (  # name, where it is declared, section
     ("benchmark", "benchmark:app", ABOUT),
     ("doctor", "models:doctor_app", ABOUT),
     ("completion", "completion:app", ABOUT),
+    ("help", "topics:app", ABOUT),
 )
 
 ONE_PROCESS: Final = ("flow", "data", "score", "fuse", "convert")  # they write, and do not divide their work
