@@ -458,11 +458,11 @@ def test_an_interrupted_test_resumes(clips, models, tmp_path, monkeypatch):
 
     real, calls = Scorer.__call__, []
 
-    def counted(self, views, name, *, index):
+    def counted(self, views, name, *, index, **options):
         calls.append(index)
         if calls == [0, 1, 2, 3] and not out.exists():
             raise KeyboardInterrupt
-        return real(self, views, name, index=index)
+        return real(self, views, name, index=index, **options)
 
     monkeypatch.setattr(Scorer, "__call__", counted)
     start = ["test", str(models["clips"]), "--data", *data, "--device", "cpu", "--workers", "0"]

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from rich.console import Console
+
 from i3d.errors import InputError, counted
 from i3d.utils.launcher import launched_as
 
@@ -41,12 +43,34 @@ def unreadable_code(num_bad: int, one: str) -> int:
     return 3 if num_bad and not is_launched else 0
 
 
+class StderrConsole(Console):
+    """The one console of log lines and progress bars. It writes to the stderr of the moment, which tests replace."""
+
+    has_bar = False  # a bar is drawn, above which lines are printed
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def print_line(self, line: str) -> None:
+        if self.has_bar:
+            self.out(line, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
 class _Handler(logging.Handler):
-    """Writes to the stderr of the moment, which tests replace."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.console = StderrConsole()
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        print(f"{level}{record.getMessage()}", file=sys.stderr, flush=True)
+        self.console.print_line(f"{level}{record.getMessage()}")
+
+
+def stderr_console() -> StderrConsole:
+    """The console of the log lines; a new one where another program handles them."""
+    return next((one.console for one in log.handlers if isinstance(one, _Handler)), None) or StderrConsole()
 
 
 @contextmanager

@@ -152,6 +152,7 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
     is_head, stop_signal = config.train_layers == "head", 0
     evaluation: Evaluation | None = None
     folder.lock()
+    tuner.report("draw preview")
     try:
         write_start(work_dir, tuner, stats)
         if config.norms == "re-estimated":
@@ -179,6 +180,7 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
     if split.head_folds_N is not None and not stop_signal:
         of_folds = tuner.cross_validate_head(features, split.head_folds_N)
     train_top1 = None if stats.multi_label or stop_signal else tuner.training_accuracy(features, head, work_dir)
+    tuner.report("write report")
     diagnosis = _diagnose(tuner, stats, evaluation, of_folds, train_top1, gain)
     metrics = None if evaluation is None else compute_metrics(evaluation)
     write_end(work_dir, evaluation, metrics, folds.fold_accuracies, of_folds, diagnosis, is_done=not stop_signal)

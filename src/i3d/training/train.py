@@ -118,7 +118,8 @@ def train(
         max_steps: measure the speed of this many steps, and save nothing.
         validate_start: validate the initial weights too; the best weights may be these (`best_step` 0).
         naming: how frame files are named.
-        on_progress: called after every 20 steps (stage "train") and every validated clip ("validate").
+        on_progress: called after every step (stage "train", with the metrics of the last 20 or of the last epoch,
+            once there are some) and every validated clip ("validate").
 
     SIGTERM, SIGINT and SIGUSR1 finish the current step, save, and end the run with `stop_signal` set.
 
@@ -285,14 +286,18 @@ def run_steps(run: TrainingRun, stopping: Stopping, last_step: int, *, measures_
     stop_signal, warm_up_end = 0, run.stopwatch.mark()
     while run.step < last_step and not stop_signal and not 0 < training.patience <= run.trainer_state.num_worse:
         epoch, first = divmod(run.step, steps_per_epoch)
+        run.report()
         for batches in run.step_batches(epoch, first):
             factor = lr_factor(run.step, training, steps_per_epoch=steps_per_epoch, total_steps=run.total_steps)
-            run.finish_step(train_step(run.state, batches, step=run.step, lr=run.base_lr * factor))
+            lr = run.base_lr * factor
+            run.finish_step(train_step(run.state, batches, step=run.step, lr=lr, on_part=run.report))
             if run.step <= min(WARM_UP, last_step - 1):
                 warm_up_end = run.stopwatch.mark()
             is_epoch_end = run.step % steps_per_epoch == 0 or run.step == last_step
             if run.step % LOG_EVERY == 0 or is_epoch_end:
-                run.log_metrics(run.base_lr * factor, epoch)
+                run.log_metrics(lr, epoch)
+            else:
+                run.report()
             stop_signal = run.sync_stop_signal(stopping)
             if is_epoch_end or stop_signal:
                 break

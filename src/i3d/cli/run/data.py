@@ -63,7 +63,7 @@ def run_split(source: Path, options: SplitOptions) -> None:
 
 def run_pack(source: Path, out: Path, dataset: DatasetOptions, *, shard_megabytes: int) -> None:
     annotations = read_dataset(source, dataset)
-    with output.ProgressBar("pack files", len(annotations)) as bar:
+    with output.ProgressBar("pack files", len(annotations), "clip") as bar:
         num_files = pack_dataset(annotations, out, shard_bytes=shard_megabytes << 20, on_clip=bar.update)
     what = f"{counted(num_files, 'file')} of {counted(len(annotations), 'clip')} packed"
     log.info("%s; use %s wherever a dataset is expected", what, _name(out))
@@ -94,9 +94,9 @@ def extract_clips(
     missing: Sequence[str] = (),
 ) -> int:
     """Write frames or flow of clips, log what was written and which files are missing; the exit code."""
-    with output.ProgressBar(stage, len(annotations)) as bar:
+    with output.ProgressBar(stage) as bar:
         result = extract_frames(
-            annotations, options.out, settings, num_workers=options.workers, on_clip=bar.update, force=options.force
+            annotations, options.out, settings, num_workers=options.workers, on_progress=bar, force=options.force
         )
     for path in missing:
         log.error("%s: no such file; check the path", printable(path))
@@ -120,8 +120,7 @@ def run_check(source: Path, options: CheckOptions) -> int:
             min_frames=options.min_frames,
             near_duplicates=options.near_duplicates,
             fix=options.fix,
-            on_count=lambda total: bar.update(0, total),
-            on_clip=bar.advance,
+            on_progress=bar,
         )
     for warning in report.warnings:
         log.warning(printable(warning))
@@ -135,7 +134,7 @@ def run_preview(source: Path, options: PreviewOptions) -> int:
     """Draw clips and statistics; the exit code."""
     annotations = read_dataset(source, options.dataset)
     clips = clip_dataset(annotations, "train", options.recipe, options.frames, seed=options.seed)
-    with output.ProgressBar("read clips") as bar:
+    with output.ProgressBar("draw preview") as bar:
         result = preview_dataset(
             clips,
             options.out,

@@ -22,6 +22,7 @@ from i3d.recipes.features import POOLED, FeatureSettings, describe_other_network
 from i3d.recipes.settings import first_error
 from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import init_world
+from i3d.utils.launcher import launched_as
 from i3d.utils.outputs import output_folder
 
 
@@ -41,8 +42,10 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
     if options.preset and settings.layer == POOLED:
         _warn_of_other_network(options.preset, extractor)
     num_good = num_reused = num_bad = 0
-    with output.ProgressBar("extract features", len(targets)) as bar:
-        results = extract_each(targets, extractor, options.array_format, force=options.force, on_progress=bar)
+    rank, world_size = launched_as()
+    share = range(len(targets))[rank::world_size]
+    with output.ProgressBar("features", len(share), "video") as bar:
+        results = extract_each(targets, extractor, options.array_format, force=options.force, on_progress=bar.within)
         for row in results:
             bar.advance()
             num_reused += row.reused

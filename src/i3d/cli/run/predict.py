@@ -62,7 +62,7 @@ def _predict_share(
         if world.rank == 0:
             output.print_prediction(row, json=options.json, paths=paths)
 
-    with output.ProgressBar("predict", len(share)) as bar, resumed as results_log:
+    with output.ProgressBar("predict", len(share), "video") as bar, resumed as results_log:
         predictions = predict_each(
             predictor,
             [paths[index] for index in share],
@@ -70,7 +70,7 @@ def _predict_share(
             top_k=top_k,
             frames_fps=frames_fps,
             limits=_limits(options),
-            on_progress=bar,
+            on_progress=bar.within,
         )
         with closing(predictions):  # an interrupt here must end its thread too
             for index, row in zip(share, predictions, strict=True):
