@@ -133,8 +133,8 @@ def _run(command: Callable[[], object]) -> None:
         _end(usage_error(error), error, code=2)
     except I3DError as error:
         _end(str(error), error, code=3 if isinstance(error, VideoError) else 2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print("; ".join(["interrupted", *getattr(error, "__notes__", [])]), file=sys.stderr)
         exec("")  # noqa: S102  `python -m` dies of SIGINT instead if the interrupt came in an exec, which this resets
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # whoever reads our output has closed it

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 
-from i3d.cli.messages import log
+from i3d.cli.messages import log, this_command
 from i3d.cli.output.tables import format_shape, gflops, print_table, show
 from i3d.errors import counted, doubt_units, printable
 
@@ -203,7 +203,7 @@ def print_training(result: TrainResult) -> None:
             "nothing is saved"
         )
     elif result.stop_signal:
-        print(result.how_it_stopped)
+        print(result.how_it_stopped + (f": {this_command()}" if result.saved_step is not None else ""))
     else:
         best = "" if result.best is None else f", best validation {result.best:.4f} at step {result.best_step}"
         name = "last" if result.best is None else "best"

@@ -10,7 +10,7 @@ from torch import device as torch_device
 from i3d.cli import output
 from i3d.cli.checks import frame_rate
 from i3d.cli.features import CROPS, CompareOptions, FeatureOptions
-from i3d.cli.messages import is_first_rank, log, unreadable_code
+from i3d.cli.messages import if_interrupted, is_first_rank, log, unreadable_code
 from i3d.cli.run.setup import compute_config
 from i3d.cli.streams import Streams
 from i3d.errors import InputError, printable
@@ -44,7 +44,8 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
     num_good = num_reused = num_bad = 0
     rank, world_size = launched_as()
     share = range(len(targets))[rank::world_size]
-    with output.ProgressBar("features", len(share), "video") as bar:
+    saved = f"the features of complete videos are saved in {printable(str(out))}"
+    with if_interrupted(saved), output.ProgressBar("features", len(share), "video") as bar:
         results = extract_each(targets, extractor, options.array_format, force=options.force, on_progress=bar.within)
         for row in results:
             bar.advance()

@@ -1,17 +1,16 @@
 """`i3d test`: one network, or one of RGB and one of flow, scores every clip; metrics, files and report follow."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from i3d.cli import output
 from i3d.cli.checks import refuse
-from i3d.cli.messages import is_first_rank, log, unreadable_code
+from i3d.cli.messages import if_interrupted, is_first_rank, log, unreadable_code
 from i3d.cli.options import StreamOptions
 from i3d.cli.run.score import check_bad_as_wrong, finish, with_metrics
-from i3d.cli.run.setup import compute_config, frame_naming, if_interrupted, read_dataset, warn_if_incomplete
+from i3d.cli.run.setup import compute_config, frame_naming, read_dataset, warn_if_incomplete
 from i3d.cli.streams import Fusion, check_flow_method
 from i3d.cli.test import TestOptions
 from i3d.data.annotations import SPLITS, Annotations
@@ -60,7 +59,7 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
         if network.stream == "flow" and options.streams.flow_method is not None:
             settings.append(f"preprocessing.flow={options.streams.flow_method}")
         selected = select_protocols(network.weights, protocols=protocols, average=average, settings=settings)
-        interrupted = if_interrupted("with --out it could be resumed") if out is None else nullcontext()
+        interrupted = if_interrupted("nothing is saved without --out", resumes=out is not None)
         with interrupted, output.ProgressBar("test") as bar:
             evaluations = evaluate_protocols(
                 network.weights,
@@ -91,7 +90,7 @@ def run_frame_orders(model: str, options: TestOptions) -> int:
     """Test with the frames of each view in several orders, print a table; the exit code."""
     weights = _load(model, options.recipe)
     clips = _read_clips(options, multi_label=weights.card.recipe.multi_label)
-    with output.ProgressBar("test") as bar:
+    with if_interrupted("nothing is saved", resumes=False), output.ProgressBar("test") as bar:
         protocols = select_protocols(weights, protocols=options.protocol_names)
         result = compare_frame_orders(
             weights,
