@@ -94,7 +94,7 @@ def write_timed(
     """
     num_frames, lead = 0, Fraction(0) if sound is None else sound.lead
     with replacing(path) as temporary, av.open(str(temporary), "w") as container:
-        stream = container.add_stream("libx264", options=H264)
+        stream = container.add_stream("libx264", options={**H264, "bf": "0"})  # an mp4 has durations in decoding order
         codec = stream.codec_context
         codec.pix_fmt, codec.time_base = "yuv420p", time_base
         codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
