@@ -377,6 +377,35 @@ def test_the_sampling_of_a_checkpoint_is_that_of_its_config(tmp_path, clip, samp
 
 
 @pytest.mark.parametrize(
+    ("sample", "expected"),
+    [
+        ("num_clips=3", [1, 4, 6]),  # 8 / 3 frames a segment
+        ("num_clips=1", [4]),
+        ("num_clips=2, twice_sample=True", [2, 6, 0, 4]),
+        ("num_clips=3, frame_interval=4, target_fps=5", [1, 4, 6]),  # neither changes clips of one frame
+        ("num_clips=8", [0, 1, 2, 3, 4, 5, 6, 7]),
+    ],
+)
+def test_single_frames_of_1x_are_the_middles_of_segments(tmp_path, clip, sample, expected):
+    """Those of `SampleFrames._get_test_clips` of 1.x, which for other clips goes from end to end."""
+    annotations, frames = clip
+    text = config_text([SQUASH], [SQUASH], [SQUASH])
+    text = text.replace("clip_len=4, frame_interval=1, num_clips=1, test_mode", f"clip_len=1, {sample}, test_mode")
+    recipe = load_recipe(str(config(tmp_path, text)))
+    saved = load_weights(tiny_checkpoint(tmp_path / "a.pth", config=text, version=1)).card.recipe
+    wanted_VTHWC = np.stack([plain_test(frames[index], [SQUASH]) for index in expected])
+    for protocol in (recipe.protocol, recipe.training.validation, saved.protocol):
+        (views,) = ClipDataset(annotations, TestView(protocol, recipe.preprocessing))[0, 0].views_N
+        assert np.array_equal(views.clips().numpy(), wanted_VTHWC)
+
+
+def test_a_clip_without_a_length_is_refused(tmp_path):
+    text = config_text([SQUASH], [SQUASH], [SQUASH]).replace("clip_len=4, frame_interval=1,", "", 1)
+    with pytest.raises(InputError, match=r"my_config.py:4: .*pipeline\[0\].clip_len is missing; write clip_len=32"):
+        load_recipe(str(config(tmp_path, text)))
+
+
+@pytest.mark.parametrize(
     ("steps", "before_crop"),
     [
         ([RANDOM_CHANGES, "dict(type='RandomResizedCrop')", SQUASH, FLIP], True),

@@ -199,6 +199,8 @@ def normalisation(step: Section) -> dict[str, tuple[float, ...]]:
 
 
 def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str) -> dict[str, Any]:
+    if "clip_len" not in step:
+        raise step.wrong("clip_len", "is missing", "write clip_len=32")
     sampling = step.fields(clip_len=1, frame_interval=1, num_clips=1)
     step.only("keep_tail_frames", False)
     step.ignore("start_index")  # that of the dataset applies
@@ -219,6 +221,9 @@ def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str)
             raise step.wrong("test_mode", "is not True: clips would be drawn at random", "write test_mode=True")
         step.only("temporal_jitter", False)
         sampling["twice"] = step.take("twice_sample", False)
+        if sampling["clip_len"] == 1 and placement == "end_to_end" and not dense:  # the middle of each segment
+            sampling |= {"placement": "centred", "frame_interval": 1}
+            sampling.pop("target_fps", None)
     return sampling
 
 
