@@ -211,7 +211,7 @@ def test_binary_cross_entropy_of_classes_that_go_together(drawn, smoothing, gamm
     logits_NK, _, weights_K = drawn
     targets_NK = data.draw(arrays(np.float64, logits_NK.shape, elements=st.sampled_from([0.0, 1.0])))
     p_NK = 1 / (1 + np.exp(-logits_NK))
-    smooth_NK = targets_NK * (1 - smoothing) + smoothing / 2
+    smooth_NK = targets_NK * (1 - smoothing) + smoothing / targets_NK.shape[1]  # as in MMAction2's BaseHead
     log_p_NK, log_not_NK = -np.logaddexp(0, -logits_NK), -np.logaddexp(0, logits_NK)
     values_NK = -(weights_K * smooth_NK * log_p_NK + (1 - smooth_NK) * log_not_NK)
     right_NK = np.where(targets_NK > 0, p_NK, 1 - p_NK)
