@@ -523,6 +523,26 @@ def test_mean_and_average_of_a_checkpoint_are_those_of_its_config(tmp_path):
         assert recipe.protocol.average == "score"
 
 
+def test_the_precision_of_clips_is_not_that_of_classes(tmp_path, clip, capsys):
+    """`mmit_mean_average_precision` of 1.x averages over clips, `mean_average_precision` over classes."""
+    annotations = clip[0]
+    text = config_text([SQUASH], [SQUASH], [SQUASH])
+    text = text.replace(HEAD, f"{HEAD}, multi_class=True, loss_cls=dict(type='BCELossWithLogits')")
+    lists = f"ann_file='{tmp_path / 'list.txt'}', data_prefix=dict(video='{annotations.root}'), multi_class=True"
+    text = text.replace("dict(type='VideoDataset', ", f"dict(type='VideoDataset', {lists}, ")
+    names = ("mean_average_precision", "mmit_mean_average_precision")
+    text += f"test_evaluator = dict(type='AccMetric', metric_list={names})\n"
+    (tmp_path / "list.txt").write_text("noise.mkv 3 7 9\n")
+    checkpoint = tiny_checkpoint(tmp_path / "a.pth", version=1)
+    run_test([str(config(tmp_path, text)), str(checkpoint), "--dump", str(tmp_path / "out.json")])
+    scores_K = np.array(json.loads((tmp_path / "out.json").read_text())[0])
+    ranks = sorted(int((scores_K >= scores_K[k]).sum()) for k in (3, 7, 9))
+    of_clip = sum((number + 1) / rank for number, rank in enumerate(ranks)) / 3
+    printed = capsys.readouterr().out
+    assert "map/mean_average_precision: 1.0000" in printed  # each class has its only clip first
+    assert f"map/mmit_mean_average_precision: {of_clip:.4f}" in printed
+
+
 OF_TRAINING = {  # a part of the config, and what it becomes
     "optimiser": ("type='SGD', lr=0.01", "type='RMSprop', lr=1"),
     "hooks": ("train_cfg = ", "custom_hooks = [dict(type='EMAHook')]\ntrain_cfg = "),
