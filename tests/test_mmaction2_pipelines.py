@@ -543,6 +543,27 @@ def test_the_precision_of_clips_is_not_that_of_classes(tmp_path, clip, capsys):
     assert f"map/mmit_mean_average_precision: {of_clip:.4f}" in printed
 
 
+NORMALISE = "dict(type='Normalize', mean=[1, 2, 3], std=[4, 5, 6])"
+NORMS = {  # how often a config normalises: (steps of the pipelines, the values of the data_preprocessor, the error)
+    "never": ([SQUASH], "", "pipeline has no Normalize; normalise once"),
+    "twice": ([SQUASH, NORMALISE], IMAGENET, "pipeline normalises a second time, after data_preprocessor"),
+    "without std": ([SQUASH], "mean=[1, 2, 3]", "std is missing beside mean; give both, or neither"),
+    "without mean": ([SQUASH], "std=[1, 2, 3]", "mean is missing beside std; give both, or neither"),
+    "a step without std": ([SQUASH, NORMALISE.replace(", std=[4, 5, 6]", "")], "", "std is missing beside mean"),
+}
+
+
+@pytest.mark.parametrize("form", NORMS)
+def test_a_checkpoint_normalises_once_as_its_config_does(tmp_path, form):
+    """What is refused in a file is refused in a checkpoint too: no values are taken from a published recipe."""
+    steps, values, expected = NORMS[form]
+    text = config_text(steps, steps, steps).replace(IMAGENET, values).replace("r', , f", "r', f")
+    with pytest.raises(InputError, match=expected):
+        load_recipe(str(config(tmp_path, text)))
+    with pytest.raises(WeightsError, match=f"{expected}.*--recipe NAME loads it without its config"):
+        load_weights(tiny_checkpoint(tmp_path / "a.pth", config=text, version=1))
+
+
 OF_TRAINING = {  # a part of the config, and what it becomes
     "optimiser": ("type='SGD', lr=0.01", "type='RMSprop', lr=1"),
     "hooks": ("train_cfg = ", "custom_hooks = [dict(type='EMAHook')]\ntrain_cfg = "),

@@ -195,7 +195,17 @@ def normalisation(step: Section) -> dict[str, tuple[float, ...]]:
     step.only("to_bgr", False, why="must be False: networks take RGB here")
     step.only("to_rgb", False, why="must be False: frames are RGB already")
     step.only("adjust_magnitude", False)
+    for key, other in (("mean", "std"), ("std", "mean")):
+        if key not in step and other in step:
+            raise step.wrong(key, f"is missing beside {other}", "give both, or neither")
     return {key: tuple(float(v) for v in step.numbers(key)) for key in ("mean", "std") if key in step}
+
+
+def check_normalised(part: Section, norm: dict[str, Any], model_norm: dict[str, Any], *, key: str = "pipeline") -> None:
+    """An InputError unless either the pipeline of a data set normalises, or the model does."""
+    if bool(norm) == bool(model_norm):
+        why = "normalises a second time, after data_preprocessor" if norm else "has no Normalize"
+        raise part.wrong(key, why, "normalise once")
 
 
 def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str) -> dict[str, Any]:
