@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.live import Live
 
 from i3d.errors import InputError, counted, printable
 from i3d.utils.launcher import launched_as
@@ -48,16 +49,21 @@ def unreadable_code(num_bad: int, one: str) -> int:
 class StderrConsole(Console):
     """The one console of log lines and progress bars. It writes to the stderr of the moment, which tests replace."""
 
-    has_bar = False  # a bar is drawn, above which lines are printed
+    bar: Live | None = None  # it is drawn, and lines are printed above it
 
     def __init__(self) -> None:
         super().__init__(stderr=True)
 
     def print_line(self, line: str) -> None:
-        if self.has_bar:
+        if self.bar is not None:
             self.out(line, highlight=False)
         else:
             print(line, file=sys.stderr, flush=True)
+
+    def erase_bar(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
 
 
 class _Handler(logging.Handler):
@@ -111,8 +117,9 @@ def log_to_stderr(*, quiet: bool = False, verbose: bool = False) -> Iterator[Non
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     log.setLevel(level if is_first_rank() else max(level, logging.WARNING))
     log.propagate = False
-    log.handlers[:] = [_Handler()]
+    log.handlers[:] = [handler := _Handler()]
     try:
         yield
     finally:
+        handler.console.erase_bar()  # that of a block which Ctrl-C interrupted while it was entered
         log.level, log.propagate, log.handlers[:] = before

@@ -28,7 +28,8 @@ class Progress:
     reused: float = 0  # of `completed`: results of an earlier run, which took no time
 
     def __str__(self) -> str:
-        return f"{self.stage}: {', '.join(filter(None, (self.count, self.described_metrics, self.name)))}"
+        known = ", ".join(filter(None, (self.count, self.described_metrics, self.name)))
+        return f"{self.stage}: {known}" if known else self.stage
 
     @property
     def count(self) -> str:

@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar as DrawnBar
+from rich.segment import Segment
 from rich.text import Text
 
 from i3d.cli.messages import log, stderr_console
@@ -107,17 +108,15 @@ class ProgressBar:
 
     def _show(self) -> None:
         if self.is_drawn:
-            self._console.has_bar = True
+            self._console.bar = self._live
             self._live.start(refresh=True)
 
     def _hide(self) -> None:
-        if self.is_drawn:
-            self._live.stop()
-            self._console.has_bar = False
+        self._console.erase_bar()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         last = self._last
-        yield from _draw(last, self._meters[last.stage], options)
+        yield from _draw(last, self._meters[last.stage], console, options)
 
 
 class _Meter:
@@ -167,25 +166,28 @@ class _Meter:
         return max(0.0, (progress.total - progress.completed) / self.rate - since)
 
 
-def _draw(progress: Progress, meter: _Meter, options: ConsoleOptions) -> RenderResult:
+def _draw(progress: Progress, meter: _Meter, console: Console, options: ConsoleOptions) -> RenderResult:
     """Stage, file name, bar, count, time left, rate, metrics: what fits into one line, the less important left out."""
-    width = options.max_width - ECHO
-    stage = _encodable(progress.stage, options)
-    left, rate = meter.left(progress), meter.rate
-    time_shown = _clock(meter.elapsed) if progress.total is None else f"{_clock(left)} left"
-    facts = [_count(progress), time_shown.rjust(10), _rate(rate, progress.unit).rjust(11), _metrics(progress)]
+    width = max(options.max_width - ECHO, 1)
+    stage, name = (_encodable(text, options) for text in (progress.stage, progress.name))
+    time_shown = _clock(meter.elapsed) if progress.total is None else f"{_clock(meter.left(progress))} left"
+    facts = [_count(progress), time_shown.rjust(10), _rate(meter.rate, progress.unit).rjust(11), _metrics(progress)]
     facts = [fact for fact in facts if fact.strip()]
-    while facts and cell_len(stage) + 2 + MIN_BAR + sum(2 + cell_len(fact) for fact in facts) > width:
+    while len(facts) > 1 and cell_len(stage) + 2 + MIN_BAR + sum(2 + cell_len(fact) for fact in facts) > width:
         facts.pop()
     room = width - cell_len(stage) - 2 - sum(2 + cell_len(fact) for fact in facts)
-    name = _encodable(progress.name, options)
+    if room < MIN_BAR:
+        yield Text(shorten(f"{stage}  {facts[0]}", width, dots=""), end="", no_wrap=True)
+        return
     if name and room - MIN_BAR - 2 >= MIN_NAME:
         name = shorten(name, room - MIN_BAR - 2, dots="..." if options.ascii_only else "…")
         stage, room = f"{stage}  {name}", room - 2 - cell_len(name)
-    yield Text(shorten(f"{stage}  ", max(width, 1), dots=""), end="", no_wrap=True)
-    if room >= MIN_BAR:
-        yield DrawnBar(total=progress.total, completed=progress.completed, width=min(room, MAX_BAR))
-        yield Text("".join(f"  {fact}" for fact in facts), end="", no_wrap=True)
+    bar_width = min(room, MAX_BAR)
+    bar = [*console.render(DrawnBar(total=progress.total, completed=progress.completed, width=bar_width), options)]
+    padding = bar_width - Segment.get_line_length(bar)  # without colours, the rest of the bar is not drawn
+    yield Text(f"{stage}  ", end="", no_wrap=True)
+    yield from bar
+    yield Text(" " * padding + "".join(f"  {fact}" for fact in facts), end="", no_wrap=True)
 
 
 def _encodable(name: str, options: ConsoleOptions) -> str:

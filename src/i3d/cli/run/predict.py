@@ -17,7 +17,7 @@ from i3d.cli.streams import Fusion, Streams, check_flow_method
 from i3d.data.class_files import class_names
 from i3d.data.formats.inputs import STDIN, expand_inputs
 from i3d.data.resume import ResumeLog, finish_log
-from i3d.errors import InputError
+from i3d.errors import InputError, printable
 from i3d.inference import predictor as predictors
 from i3d.inference.predict_many import predict_each
 from i3d.inference.prediction import Prediction, write_predictions
@@ -34,9 +34,12 @@ def run_predict(videos: Sequence[str], options: PredictOptions, networks: Stream
     if world.size > 1 and STDIN in paths:
         raise InputError("-: the standard input is of one process; give files to several")
     predictor = _load(networks, fusion, options)
+    saved = (
+        "nothing is saved without --out" if out is None else f"results so far are stored beside {printable(str(out))}"
+    )
     with (
         labels.locked() if labels and world.rank == 0 else nullcontext(),
-        if_interrupted("nothing is saved without --out", resumes=out is not None),
+        if_interrupted(saved, resumes=out is not None),
     ):
         rows, protocol_line = _predict_share(paths, options, predictor, world, labels)
     if world.rank > 0:

@@ -59,7 +59,8 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
         if network.stream == "flow" and options.streams.flow_method is not None:
             settings.append(f"preprocessing.flow={options.streams.flow_method}")
         selected = select_protocols(network.weights, protocols=protocols, average=average, settings=settings)
-        interrupted = if_interrupted("nothing is saved without --out", resumes=out is not None)
+        saved = "nothing is saved without --out" if out is None else "results so far are stored beside --out"
+        interrupted = if_interrupted(saved, resumes=out is not None)
         with interrupted, output.ProgressBar("test") as bar:
             evaluations = evaluate_protocols(
                 network.weights,
