@@ -34,7 +34,7 @@ def run_predict(videos: Sequence[str], options: PredictOptions, networks: Stream
     if world.size > 1 and STDIN in paths:
         raise InputError("-: the standard input is of one process; give files to several")
     predictor = _load(networks, fusion, options)
-    saved = "nothing is saved without --out" if out is None else "results so far are stored beside --out"
+    saved = (
         "nothing is saved without --out" if out is None else f"results so far are stored beside {printable(str(out))}"
     )
     with (
