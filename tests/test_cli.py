@@ -149,6 +149,7 @@ class Counting:
     def __init__(self, **_options):
         self.calls, self.protocol_line, self.settings = [], "protocol", {"weights": "0"}
         self.weights = SimpleNamespace(incomplete="")
+        self.card = SimpleNamespace(labels=[f"c{k}" for k in range(5)])
 
     @property
     def streams(self):

@@ -331,7 +331,7 @@ def test_the_form_of_mmaction2_retains_the_places_of_bad_clips(clips, models, tm
     for name in ("r.json", "r.yaml"):
         options = ("--max-bad", "50%", "--out", tmp_path / name, "--out-format", "mmaction2")
         _, err = try_test(models["clips"], tmp_path / "clips.csv", *options, expected=3)
-        assert "1 clips could not be read; null stands in their places" in err
+        assert "1 clip could not be read; null stands in place of the scores" in err
         document = yaml.safe_load((tmp_path / name).read_text())
         whole = i3d.evaluate(models["clips"], read_annotations(clips / "clips.csv"), compute=HERE)
         assert document[2] is None

@@ -10,6 +10,8 @@ from rich.console import Console
 
 from i3d.cli.output import progress as progress_module
 from i3d.cli.output.progress import ProgressBar, shorten
+from i3d.cli.output.results import PredictionLines
+from i3d.inference.prediction import LabelScore, Prediction
 from i3d.utils.progress import Progress
 from support.commands import run
 from support.evaluation_runs import WINDOWS, save_model
@@ -220,3 +222,39 @@ def test_a_report_prints_itself(capsys):
     print(Progress("features", 3.5, 8, "clip", {"top1": 0.5}, name="a.mp4"))
     print(Progress("write report", 0, None))
     assert capsys.readouterr().out == "features: 3 of 8 clips, top1 0.500, a.mp4\nwrite report\n"
+
+
+def prediction(path, *scored):
+    labels = tuple(LabelScore(label, score) for label, score in scored)
+    return Prediction(path, "ok", labels, "", 10)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (60, [
+            "a.mp4                           97.3 %  waving",
+            "a very long na…at its end.mp4    2.0 %  passing A…t in game)",
+        ]),
+        (120, [
+            "a.mp4                                              97.3 %  waving",
+            "a very long name with a 日本 date at its end.mp4    2.0 %  passing American football (not in game)",
+        ]),
+        (160, [
+            f"a.mp4                                              97.3 %  waving{'':37}2.0 %  clapping",
+            "a very long name with a 日本 date at its end.mp4    2.0 %  passing American football (not in game)    "
+            "1.0 %  waving",
+        ]),
+    ],
+)  # fmt: skip
+def test_many_videos_have_a_line_each(monkeypatch, columns, expected):
+    """With the runner-up where there is room for it; numbers stand below each other."""
+    monkeypatch.setattr("i3d.cli.output.results.Console", lambda: Console(width=columns, force_terminal=True))
+    football = "passing American football (not in game)"
+    rows = [
+        prediction("a.mp4", ("waving", 0.973), ("clapping", 0.02)),
+        prediction("a very long name with a 日本 date at its end.mp4", (football, 0.02), ("waving", 0.01)),
+    ]
+    lines = PredictionLines([row.path for row in rows], ["waving", "clapping", football])
+    assert [lines.line(row) for row in rows] == expected
+    assert all(cell_len(line) <= columns for line in expected)

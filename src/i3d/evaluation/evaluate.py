@@ -106,7 +106,8 @@ def evaluate_protocols(
     with ScoreCache(resume, evaluator.settings(resume), annotations, world=world) as cache:
         scores = cache.load()
         if scores and resume is not None and world.rank == 0:
-            log.info(f"{len(scores)} of {len(annotations)} clips were done before ({printable(resume.out.name)})")
+            clips = counted(len(annotations), "clip was", "clips were")
+            log.info(f"{len(scores)} of {clips} done before ({printable(resume.out.name)})")
         reporter = _Reporter(on_progress, len(range(world.rank, len(annotations), world.size)))
         scores, bad = evaluator.score(dataset, cache, scores, world, compute.num_workers, reporter)
     return tuple(evaluator.evaluation(protocol, scores, bad, dataset) for protocol in options.protocols)

@@ -67,7 +67,8 @@ def run_split(source: Path, options: SplitOptions) -> None:
         output.print_json({"groups": result.num_groups, "clips": counts, "warnings": result.warnings})
     else:
         output.print_split(annotations.classes, SPLITS, counts_SK)
-    log.info("%d clips in %d groups divided, in %s", len(annotations), result.num_groups, _name(out))
+    clips, groups = counted(len(annotations), "clip"), counted(result.num_groups, "group")
+    log.info("%s in %s divided, in %s", clips, groups, _name(out))
     _log_root(annotations, out)
 
 
@@ -218,7 +219,8 @@ def _log_root(annotations: Annotations, out: Path) -> None:
     root = printable(annotations.root)
     if missing := annotations.missing_clips():
         first = printable(annotations.path(missing[0]))
-        log.warning("%d of %d clips are not below %s, e.g. %s", len(missing), len(annotations), root, first)
+        clips = counted(len(annotations), "clip is", "clips are")
+        log.warning("%d of %s not below %s, e.g. %s", len(missing), clips, root, first)
     if Path(annotations.root).resolve() != out.parent.resolve():
         log.info("its paths are relative to %s: use --root %s with it", root, root)
 

@@ -13,7 +13,7 @@ from i3d.cli.features import CROPS, CompareOptions, FeatureOptions
 from i3d.cli.messages import if_interrupted, is_first_rank, log, unreadable_code
 from i3d.cli.run.setup import compute_config
 from i3d.cli.streams import Streams
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, counted, printable
 from i3d.features import compare as comparisons
 from i3d.features.extract import extract_each, feature_files, load_extractor
 from i3d.features.extractor import FeatureExtractor
@@ -59,7 +59,8 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
     lines = init_world(torch_device("cpu")).all_gather([f"{num_good} {num_reused} {num_bad}"])  # waits for all ranks
     num_good, num_reused, num_bad = (sum(map(int, counts)) for counts in zip(*map(str.split, lines), strict=True))
     reused = f", {num_reused} reused" if num_reused else ""
-    log.info("features of %d of %d videos%s, in %s", num_good, num_good + num_bad, reused, printable(str(out)))
+    videos = counted(num_good + num_bad, "video")
+    log.info("features of %d of %s%s, in %s", num_good, videos, reused, printable(str(out)))
     return unreadable_code(num_bad, "video")
 
 

@@ -78,12 +78,13 @@ def _predict_share(
     resumed = nullcontext() if out is None else _resume_log(out, paths, options, predictor.settings, world)
     rows: dict[int, Prediction] = {}
     share = range(len(paths))[world.rank :: world.size]
+    layout = output.PredictionLines(paths, predictor.card.labels) if len(paths) > 1 else None
 
     def show(index: int, row: Prediction) -> None:
         if world.rank > 0:
             return
         with bar.paused():
-            output.print_prediction(row, json=options.json, paths=paths)
+            output.print_prediction(row, json=options.json, lines=layout)
         if labels:
             labels.draw(paths[index], row, on_progress=bar)
 

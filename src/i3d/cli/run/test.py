@@ -15,7 +15,7 @@ from i3d.cli.streams import Fusion, check_flow_method
 from i3d.cli.test import TestOptions
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.resume import Resume, finish_log, is_logged
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, counted, printable
 from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
 from i3d.evaluation.exports import check_out, write_results
 from i3d.evaluation.frame_orders import compare_frame_orders
@@ -151,9 +151,11 @@ def _read_clips(options: TestOptions, *, multi_label: bool) -> Annotations:
     for name in ("test", "val"):
         if (clips.splits_N == SPLITS.index(name)).any():
             chosen = clips.select_split(name)
-            log.info("testing on the split %s, %d of %d clips (--split selects another)", name, len(chosen), len(clips))
+            num_clips = counted(len(clips), "clip")
+            log.info("testing on the split %s, %d of %s (--split selects another)", name, len(chosen), num_clips)
             return chosen
-    log.info("there is no split test or val: all %d clips are tested, those of train too", len(clips))
+    tested = "1 clip is" if len(clips) == 1 else f"all {len(clips):,} clips are"
+    log.info("there is no split test or val: %s tested, those of train too", tested)
     return clips
 
 
