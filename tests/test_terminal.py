@@ -11,6 +11,7 @@ from rich.console import Console
 from i3d.cli.output import progress as progress_module
 from i3d.cli.output.progress import ProgressBar, shorten
 from i3d.cli.output.results import PredictionLines
+from i3d.cli.output.tables import print_table
 from i3d.inference.prediction import LabelScore, Prediction
 from i3d.utils.progress import Progress
 from support.commands import run
@@ -258,3 +259,16 @@ def test_many_videos_have_a_line_each(monkeypatch, columns, expected):
     lines = PredictionLines([row.path for row in rows], ["waving", "clapping", football])
     assert [lines.line(row) for row in rows] == expected
     assert all(cell_len(line) <= columns for line in expected)
+
+
+@pytest.mark.parametrize(("columns", "left_out"), [(80, "seed, lr"), (120, "")])
+def test_a_row_of_a_table_is_one_line(monkeypatch, capsys, columns, left_out):
+    monkeypatch.setattr("i3d.cli.output.tables.Console", lambda **_: Console(width=columns, force_terminal=True))
+    names = ("run", "recipe", "state", "steps", "best", "at step", "loss", "seed", "lr")
+    row = ("runs/a_long_name_of_a_run", "inception_rgb_kinetics400", "complete", 3600, 0.8123, 2400, 0.1234, 0, 0.01)
+    print_table(names, [row], one_line=True)
+    lines = capsys.readouterr().out.split("\n")
+    (shown,) = (line for line in lines if "complete" in line)
+    assert cell_len(shown) <= columns
+    assert all(str(number) in shown for number in row[2:7])
+    assert (f"for a wider terminal, or --json: {left_out}" in lines) == bool(left_out)

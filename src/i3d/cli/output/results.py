@@ -253,7 +253,7 @@ def print_runs(summaries: Sequence[RunSummary]) -> None:
         rows.append([*map(printable, row), *(printable(str(run.settings.get(key, ""))) for key in shown)])
     columns = ("run", "kind", "recipe", "state", "steps", "best", "at step", "loss", "test", "seed", "started")
     used = [n for n in range(len(rows[0])) if n < 4 or any(row[n] for row in rows)]
-    print_table([[*columns, *shown][n] for n in used], [[row[n] for n in used] for row in rows])
+    print_table([[*columns, *shown][n] for n in used], [[row[n] for n in used] for row in rows], one_line=True)
     if differ != shown:
         log.info("they differ in %d settings, which --json lists", len(differ))
 
