@@ -39,7 +39,7 @@ def train(arguments: Sequence[str] | None = None, *, device: str | None = None) 
 
 def _train(options: argparse.Namespace, device: str | None) -> None:
     device = device or choose_device(options, f"dist_train.sh {options.config}")
-    parsed = read_config_arguments(options.config, options.cfg_options, as_written=not options.auto_scale_lr)
+    parsed = read_config_arguments(options.config, options.cfg_options, scales_lr=options.auto_scale_lr)
     for note in parsed.config.notes:
         log.info(f"note: {note}")
     recipe = parsed.config.recipe
@@ -106,7 +106,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--resume", nargs="?", const="auto", metavar="STATE", help="the same (1.x); alone: the run in --work-dir")
     add("--auto-resume", action="store_true", help="accepted: the same command always resumes")
     add("--amp", action="store_true", help="mixed precision, fp16")
-    add("--auto-scale-lr", action="store_true", help="scale a learning rate of --cfg-options to the batch too")
+    add("--auto-scale-lr", action="store_true", help="scale the learning rate to the batch in any case")
     add("--gpu-id", type=int, dest="gpu_ids", nargs=1, metavar="ID", help="the same")
     add("--diff-seed", "--diff-rank-seed", action="store_true", help="accepted: every clip has its own random numbers")
     add("--test-last", action="store_true", help="then test the last weights on the list for testing")

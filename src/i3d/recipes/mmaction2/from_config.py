@@ -10,12 +10,12 @@ from typing import Any, Final, Literal, NoReturn
 from pydantic import ValidationError
 
 from i3d.errors import InputError
+from i3d.recipes.mmaction2.learning_rate import Written, check_scaling, lr_batch, with_base_batch
 from i3d.recipes.mmaction2.model import Model, average_clips, read_blending, read_model
 from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.pipelines import read_pipeline
 from i3d.recipes.mmaction2.section import Section
-from i3d.recipes.mmaction2.training import DEVICES, read_evaluator, read_training_0, read_training_1
-from i3d.recipes.named import RECIPES
+from i3d.recipes.mmaction2.training import read_evaluator, read_training_0, read_training_1
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import first_error
 
@@ -46,7 +46,7 @@ REFUSED_IN_TRAINING: Final = {
 MAX_SEED: Final = 2**32
 TOP_KEYS: Final = {  # other keys of a 0.x config and of a 1.x config
     0: {"model", "data", "optimizer", "optimizer_config", "lr_config", "total_epochs", "runner", "evaluation", "fp16",
-        "load_from", "resume_from", "work_dir", "train_cfg", "seed", "deterministic"},
+        "load_from", "resume_from", "work_dir", "train_cfg", "seed", "deterministic", "auto_scale_lr"},
     1: {"model", "train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
         "train_cfg", "default_hooks", "auto_scale_lr", "load_from", "work_dir", "randomness"},
 }  # fmt: skip
@@ -127,6 +127,7 @@ def from_config(
     if "train" in parts and for_training:
         fields["training"] = _training(config, model, parts, version, fields["preprocessing"])
     seed, deterministic = _seed(config if version == 0 else config.sub("randomness"))
+    check_scaling(config, for_training=for_training)
     work_dir = config.take("work_dir", "")
     metrics, top_k = read_evaluator(config, "test_evaluator") if version else ([], [])
     _check_rest(config, version, [*HARMLESS, *REFUSED, *REFUSED_IN_TRAINING])
@@ -135,49 +136,11 @@ def from_config(
     recipe = _validated(fields, where)
     if recipe.training is not None:
         if base_batch is None:
-            base_batch, note = lr_batch(table, recipe)
+            written = Written(table, recipe)
+            base_batch, note = lr_batch(written, written)
             notes.append(note)
-        recipe = _with_base_batch(recipe, base_batch)
+        recipe = with_base_batch(recipe, base_batch)
     return Config(recipe, lists, workers, work_dir, seed, deterministic, tuple(notes), tuple(metrics), tuple(top_k))
-
-
-def lr_batch(table: Table, recipe: Recipe) -> tuple[int, str]:
-    """(clips of a step that the learning rate of a config is for, 0 if it is meant as it stands; why, for the log).
-
-    It is for a number of clips if the config turns on `auto_scale_lr`, if the run that wrote the config saved its
-    `gpu_ids`, or if the recipe is a published one.
-    """
-    assert recipe.training is not None
-    scaling, gpu_ids, batch = table.get("auto_scale_lr"), table.get("gpu_ids"), recipe.training.batch_size
-    base_batch, published = default_base_batch(table), published_name(recipe)
-    if isinstance(scaling, Table) and scaling.get("enable") is True:
-        why = "auto_scale_lr.enable=True"
-    elif isinstance(gpu_ids, list) and gpu_ids:
-        base_batch = len(gpu_ids) * batch
-        why = f"gpu_ids: the run that wrote the config had {len(gpu_ids)} x {batch} clips in a step"
-    elif published:
-        why = f"it is that of the published recipe {published}"
-    else:
-        return 0, (
-            f"the learning rate {recipe.training.optimizer.lr:g} is used as it is: the config is no published recipe; "
-            f"--auto-scale-lr of tools/train.py, or --set training.base_batch={base_batch} of `i3d train`, scales it"
-        )
-    return base_batch, f"the learning rate is for {base_batch} clips in a step and scaled to yours ({why})"
-
-
-def published_name(recipe: Recipe) -> str:
-    """The published recipe with the same settings; "" if there is none. Name and `base_batch` are not compared."""
-    same = _with_base_batch(recipe, 0)
-    names = (
-        name for name, one in RECIPES.items() if _with_base_batch(one, 0) == same.model_copy(update={"name": name})
-    )
-    return next(names, "")
-
-
-def _with_base_batch(recipe: Recipe, base_batch: int) -> Recipe:
-    if recipe.training is None:
-        return recipe
-    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"base_batch": base_batch})})
 
 
 def _validated(fields: dict[str, Any], where: str) -> Recipe:
@@ -350,16 +313,6 @@ def _no_geometry(part: _Split) -> NoReturn:
         f"{part.loader.place('dataset')}: the pipeline does not bring frames to squares of one size; end its resizes "
         "and crops with Resize(scale=(224, 224), keep_ratio=False), or with a crop"
     )
-
-
-def default_base_batch(table: Table) -> int:
-    """Clips of a step of the run that a published config is for: as given, or those of eight devices."""
-    scaling = table.get("auto_scale_lr")
-    if isinstance(scaling, Table) and type(scaling.get("base_batch_size")) is int:
-        return int(scaling["base_batch_size"])
-    loader = table.get("train_dataloader", table.get("data"))
-    sizes = [loader.get(key) for key in ("batch_size", "videos_per_gpu")] if isinstance(loader, Table) else []
-    return DEVICES * next((size for size in sizes if type(size) is int), 1)
 
 
 def _check_rest(config: Section, version: int, harmless: Sequence[str]) -> None:

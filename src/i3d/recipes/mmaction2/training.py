@@ -13,7 +13,6 @@ METRICS = {  # of AccMetric, and our names
     "top_k_accuracy": "top_k_accuracy", "mean_class_accuracy": "mean_class_accuracy",
     "mmit_mean_average_precision": "mean_average_precision", "mean_average_precision": "mean_average_precision",
 }  # fmt: skip
-DEVICES = 8  # published configs are for eight, unless they set auto_scale_lr
 
 
 def read_training_0(config: Section) -> dict[str, Any]:
