@@ -25,10 +25,10 @@ from i3d.evaluation.result import TABLES, Evaluation, Metrics, check_metrics, co
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
 from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.protocols import protocol_name, with_average
-from i3d.recipes.settings import NetworkSettings
 from i3d.utils.device import ComputeConfig
 from i3d.utils.outputs import check_resumable
 from i3d.weights.addresses import checkpoints_in, find_weights, is_address
+from i3d.weights.foreign.shapes import differing_settings
 from i3d.weights.load import load_weights
 
 METRICS: Final = ("top_k_accuracy", "mean_class_accuracy")  # the default of 1.x
@@ -100,8 +100,7 @@ def evaluate_by_config(
     saves_views = average == "none"
     recipe = with_average(parsed.config.recipe, None if saves_views else average)
     weights = load_weights(checkpoint, recipe=recipe)
-    if weights.card.recipe.network != recipe.network:
-        what = _difference(weights.card.recipe.network, recipe.network)
+    if what := differing_settings(weights.card.recipe.network, recipe.network):
         raise InputError(
             f"{checkpoint}: has another network than {parsed.given} ({what}); give the config that it was trained by, "
             "with the --cfg-options of that training"
@@ -131,14 +130,6 @@ def evaluate_by_config(
         default = ("mean_average_precision",) if evaluation.multi_label else METRICS
         _print_metrics(evaluation, values, default if metrics is None else metrics, top_k, version=parsed.version)
     return evaluation
-
-
-def _difference(own: NetworkSettings, wanted: NetworkSettings) -> str:
-    """In which settings the network of a checkpoint differs from that of a config."""
-    if own.kind != wanted.kind:
-        return f"{own.description}, not {wanted.description}"
-    before, after = own.model_dump(), wanted.model_dump()
-    return ", ".join(f"{key} {value}, not {after[key]}" for key, value in before.items() if value != after[key])
 
 
 def _print_metrics(
