@@ -1,7 +1,6 @@
 """Translate an MMAction2 config into a recipe and its lists of clips."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,9 +31,9 @@ HARMLESS: Final = {
 REFUSED: Final = {
     "custom_imports": "imports code, and nothing of a config is executed",
     "module_hooks": "adds hooks to modules",
-    "model_wrapper_cfg": "wraps the model",
 }
 REFUSED_IN_TRAINING: Final = {
+    "model_wrapper_cfg": "wraps the model",
     "custom_hooks": "adds hooks of its own",
     "momentum_config": "changes the momentum",
     "omnisource": "trains on several data sets at once",
@@ -126,11 +125,11 @@ def from_config(
     fields |= _testing(model, parts, config)
     if "train" in parts and for_training:
         fields["training"] = _training(config, model, parts, version, fields["preprocessing"])
-    seed, deterministic = _seed(config if version == 0 else config.sub("randomness"))
+    seed, deterministic = _seed(config if version == 0 else config.sub("randomness"), for_training=for_training)
     check_scaling(config, for_training=for_training)
     work_dir = config.take("work_dir", "")
     metrics, top_k = read_evaluator(config, "test_evaluator") if version else ([], [])
-    _check_rest(config, version, [*HARMLESS, *REFUSED, *REFUSED_IN_TRAINING])
+    _check_rest(config, version, for_training=for_training)
     workers = next((parts[split].num_workers for split in ("train", "test") if split in parts), 2)
     lists = {split: part.clips for split, part in parts.items() if part.clips is not None}
     recipe = _validated(fields, where)
@@ -150,8 +149,11 @@ def _validated(fields: dict[str, Any], where: str) -> Recipe:
         raise InputError(f"{where}: as a recipe, {first_error(error)}") from error
 
 
-def _seed(part: Section) -> tuple[int | None, bool]:
-    """(the seed, None if there is none; whether only repeatable operations are used)."""
+def _seed(part: Section, *, for_training: bool) -> tuple[int | None, bool]:
+    """(the seed, None if there is none; whether only repeatable operations are used), of a training."""
+    if not for_training:
+        part.ignore("seed", "deterministic", "diff_rank_seed")
+        return None, False
     seed = part.any("seed")
     if seed is not None and (type(seed) is not int or not 0 <= seed < MAX_SEED):
         raise part.wrong("seed", f"must be a whole number from 0 to {MAX_SEED - 1:,}, or None")
@@ -315,7 +317,7 @@ def _no_geometry(part: _Split) -> NoReturn:
     )
 
 
-def _check_rest(config: Section, version: int, harmless: Sequence[str]) -> None:
+def _check_rest(config: Section, version: int, *, for_training: bool) -> None:
     """Other names at the top level are variables, which MMAction2 ignores too; a likely typo is an error."""
     if version == 1:
         for key in ("val_cfg", "test_cfg"):
@@ -323,10 +325,10 @@ def _check_rest(config: Section, version: int, harmless: Sequence[str]) -> None:
             loop.ignore("type")
             loop.only("fp16", False)
     config.close_parts()
-    for key in ("resume_from", "resume"):
+    for key in ("resume_from", "resume") if for_training else ():
         if isinstance(config.any(key), str):
             raise config.wrong(key, "cannot be gone on with here", "write load_from to start from its weights")
-    known = {*harmless, *TOP_KEYS[version]}
+    known = {*HARMLESS, *REFUSED, *REFUSED_IN_TRAINING, *TOP_KEYS[version]}
     for key in config.table.keys() - known:
         if near := get_close_matches(key, known, n=1, cutoff=0.9):
             raise config.wrong(key, "is not supported", f"did you mean {near[0]}?")

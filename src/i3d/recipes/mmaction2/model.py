@@ -12,7 +12,7 @@ TORCHVISION = re.compile(r"torchvision://(resnet(?:18|34|50|101))")
 BLENDING = {"MixupBlending": "mixup_alpha", "CutmixBlending": "cutmix_alpha"}
 LOSSES = ("CrossEntropyLoss", "BCELossWithLogits")
 TRAINING_KEYS = {  # of the parts of a model, which only training reads
-    "": ("train_cfg",),
+    "": ("train_cfg", "init_cfg"),
     "backbone": ("pretrained", "pretrained2d", "init_cfg"),
     "cls_head": ("init_std", "label_smooth_eps", "multi_class"),
     "data_preprocessor": ("blending",),
@@ -112,8 +112,9 @@ def _network(backbone: Section, *, version: int, notes: list[str], for_training:
         if part.table:
             part.choose(key, *kinds)
         part.only("eps", 1e-5)
-        part.only("requires_grad", True)
-        part.ignore("inplace", "type")
+        if for_training:
+            part.only("requires_grad", True)
+        part.ignore("inplace", "type", "requires_grad")
     sync = backbone.sub("norm_cfg").kind == "SyncBN"
     depth = backbone.take("depth", 50)
     if depth not in RESNET_BLOCKS:
@@ -172,7 +173,9 @@ def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...], *, for
     part = backbone.sub("non_local_cfg")
     norm = part.sub("norm_cfg")
     norm.only("type", "BN3d", "BN")
-    norm.only("requires_grad", True)
+    if for_training:
+        norm.only("requires_grad", True)
+    norm.ignore("requires_grad")
     part.only("type", "NonLocal3d")
     if not any(map(any, non_local)):
         part.ignore(*part.table)
