@@ -42,6 +42,7 @@ COMMANDS = {  # all flags without their dashes
     "score": "average-clips bad-as-wrong force json metrics out protocol report top-k",
     "fuse": ("bad-as-wrong force fuse-average json out protocol report seed stream-weights sweep-fraction sweep-on"),
     "runs": "json",
+    "help": "",
     "plot": "force out",
     "data list": (
         "allow-outside classes first-index force list-format modality multi-label out root split template ucf-fold"

@@ -458,17 +458,19 @@ def test_an_interrupted_test_resumes(clips, models, tmp_path, monkeypatch):
 
     real, calls = Scorer.__call__, []
 
-    def counted(self, views, name, *, index):
+    def counted(self, views, name, *, index, **options):
         calls.append(index)
         if calls == [0, 1, 2, 3] and not out.exists():
             raise KeyboardInterrupt
-        return real(self, views, name, index=index)
+        return real(self, views, name, index=index, **options)
 
     monkeypatch.setattr(Scorer, "__call__", counted)
     start = ["test", str(models["clips"]), "--data", *data, "--device", "cpu", "--workers", "0"]
     ended = run_here(["i3d", *start, "--protocols", "1x1,3x1", "--out", out])
     assert not out.exists()
-    assert f"warning: 3 results are stored in {tmp_path / '.r.json.resume'}; the same command resumes\n" in ended.stderr
+    stored = f"interrupted; 3 results are stored in {tmp_path / '.r.json.resume'}; to resume: i3d test "
+    assert stored in ended.stderr
+    assert ended.stderr.endswith(f" --out {out}\n")
     assert calls == [0, 1, 2, 3]
     options = ("--protocols", "1x1,3x1", "--out")
     try_test(models["clips"], *data, *options, out, expected=3)

@@ -747,7 +747,7 @@ def test_plot_as_a_command(tmp_path, monkeypatch):
         2, "error: --out both.jpg: the name must end in .png\n",
     )  # fmt: skip
     assert run("plot", "gone").stderr == "error: gone: no such file or folder; check the path\n"
-    assert "error: .: has no log.jsonl; a run that only fits a classifier" in run("plot", ".").stderr
+    assert "error: .: is no run, but holds runs (a, b); name them" in run("plot", ".").stderr
 
 
 # runs side by side
@@ -800,7 +800,7 @@ def test_runs_as_a_command(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (None, "", r"holds no training log; a run that only fits a classifier writes none"),
+        (None, "", r"holds no run; give the --work-dir of `i3d train`, or a folder of such"),
         (RUN, "{", r"run\.json: not the record of a run; restore it or move it away"),
         (RUN, '{"config": {}}', r"run\.json: not the record of a run"),
         (RUN, "[1]", r"run\.json: not the record of a run"),

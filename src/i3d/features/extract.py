@@ -125,7 +125,7 @@ def extract_features(
 
     Existing output for the same video and settings is reused. Output of other settings is an InputError, unless
     `force` replaces it. An unreadable video has an `error` in its outcome. Under torchrun each rank extracts a fraction
-    of the videos. `on_progress` receives the number of rows of the current video.
+    of the videos. `on_progress` receives the rows of the current video.
     """
     for source in sources:
         check_not_empty(source=source)

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,13 +25,14 @@ from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
 from i3d.finetuning.defaults import Decision
 from i3d.finetuning.inspect_data import DatasetStats
 from i3d.finetuning.steps import RECORD, START, Finetuner
-from i3d.training.run_folder import BEST, CURVES, LAST, RUN, check_same_run, fingerprint
+from i3d.training.run_folder import BEST, CURVES, DONE, LAST, RUN, check_same_run, fingerprint, without_init
 from i3d.training.run_folder import OWN_FILES as RUN_FILES
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import cache_key
 from i3d.utils.outputs import WRITTEN, check_recorded, recorded, recorded_files
 
 SPLIT, TEST, CONFUSION, REPORT, PREVIEW = "split.csv", "test.json", "confusion.png", "report.html", "preview"
+ROOTS: Final = "roots"  # in the record: the folder of the clips, as such and from the folder of the run
 CLASSES: Final = str(Path(SPLIT).with_suffix(CLASSES_SUFFIX))
 
 RECORDED: Final = (SPLIT, CLASSES, TEST, CONFUSION, REPORT, START)  # their digests are in the record
@@ -71,14 +74,17 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
         "weights": tuner.weights.sha256,
         "clips": fingerprint(tuner.annotations),
         "contents": cache_key(contents=tuner.clips.sha256_N),
-        "recipe": tuner.config.recipe.model_dump(mode="json"),
+        "recipe": without_init(tuner.config.recipe),
     }
+    root = tuner.annotations.root or "."
     record: dict[str, Any] = {
         "config": config,
+        ROOTS: [os.path.abspath(root), os.path.relpath(root, work_dir)],  # noqa: PTH100 (keeps links)
         "decisions": [asdict(decision) for decision in tuner.config.decisions],
         "issues": [asdict(issue) for issue in stats.issues],
     }
     path, before = work_dir / RECORD, check_record(work_dir)
+    record["started"] = (before or {}).get("started", time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     if path.exists() and any((work_dir / name).exists() for name in (BEST, RUN, "fold_1")):
         check_same_run(path, config)
     elif path.exists():
@@ -89,6 +95,19 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     log.info(f"{printable(str(work_dir / SPLIT))}: the clips and their splits")
     log.info(format_decisions(tuner.config.decisions))
     _write_preview(work_dir, tuner)
+
+
+def clips_of_run(work_dir: Path) -> tuple[Path, Path | None]:
+    """The list of a fine-tuning's clips with their splits, and their folder; None: it is not where it was.
+
+    The folder is searched where the run read it, then beside the run: both may have been moved together.
+    """
+    record = check_record(work_dir) or {}
+    if not (work_dir / SPLIT).is_file():
+        raise InputError(f"{work_dir}: has no {SPLIT}, which fine-tuning writes; name the clips with --data")
+    roots = record.get(ROOTS)
+    paths = [work_dir / root for root in roots if isinstance(root, str)] if isinstance(roots, list) else []
+    return work_dir / SPLIT, next((path for path in paths if path.is_dir()), None)
 
 
 def write_split(work_dir: Path, annotations: Annotations) -> None:
@@ -112,9 +131,11 @@ def write_end(
     fold_accuracies: Sequence[float],
     of_folds: Evaluation | None,
     diagnosis: Sequence[str],
+    *,
+    is_done: bool,
 ) -> None:
-    """Write scores, metrics, the confusion matrix and the report."""
-    record: dict[str, Any] = {"diagnosis": list(diagnosis), "fold_accuracies": list(fold_accuracies)}
+    """Write scores, metrics, the confusion matrix and the report. A run that a signal stopped is not done."""
+    record: dict[str, Any] = {"diagnosis": list(diagnosis), "fold_accuracies": list(fold_accuracies), DONE: is_done}
     if of_folds is not None:
         record["cross_validation"] = metrics_as_dict(of_folds, compute_metrics(of_folds))
     if evaluation is not None and metrics is not None:

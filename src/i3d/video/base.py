@@ -90,6 +90,8 @@ class Video(ABC):
 
     timed = True  # False: frames have no times; each fills one slot at any requested rate
     frames_decoded = 0  # by `stream`, so far
+    stated_seconds: float | None = None  # its length by the header, which may be wrong: for progress alone
+    stated_frames: int | None = None
     num_damaged = 0  # frames read so far in which the decoder concealed errors
 
     def __init__(self, name: str, limits: Limits) -> None:

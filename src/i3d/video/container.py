@@ -119,6 +119,10 @@ class ContainerVideo(Video):
         self._note_errors(errors)
         self._stream = video_stream(self._container, self.name)
         self._time_base = self._stream.time_base or DEFAULT_PERIOD
+        length = (self._stream.duration or 0) * self._time_base or Fraction(self._container.duration or 0, av.time_base)
+        if length > 0:
+            self.stated_seconds = float(length)
+            self.stated_frames = self._stream.frames or round(length / frame_period(self._stream))
         codec, self._kind = self._stream.codec_context, self._container.format.name
         self._stated_size = codec.width, codec.height
         self._may_skip = codec.name in SKIPPING_CODECS and any(name in self._kind for name in TIMED_CONTAINERS)

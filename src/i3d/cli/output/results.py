@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 
-from i3d.cli.messages import log
+from i3d.cli.messages import log, this_command
 from i3d.cli.output.tables import format_shape, gflops, print_table, show
 from i3d.errors import counted, doubt_units, printable
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from i3d.weights.convert import Conversion
 
 MOST_OF_IT: Final = 0.9  # of a video's length
+MAX_SETTINGS: Final = 6  # columns of settings in which runs differ
 
 
 def print_prediction(row: Prediction, *, json: bool, paths: list[str]) -> None:
@@ -202,7 +203,7 @@ def print_training(result: TrainResult) -> None:
             "nothing is saved"
         )
     elif result.stop_signal:
-        print(result.how_it_stopped)
+        print(result.how_it_stopped + (f": {this_command()}" if result.saved_step is not None else ""))
     else:
         best = "" if result.best is None else f", best validation {result.best:.4f} at step {result.best_step}"
         name = "last" if result.best is None else "best"
@@ -219,14 +220,19 @@ def log_notes(notes: Sequence[str]) -> None:
 
 def print_runs(summaries: Sequence[RunSummary]) -> None:
     """Runs side by side, and the settings in which they differ."""
-    differ = list(summaries[0].settings)
-    rows = []
+    differ = next((list(run.settings) for run in summaries if not run.note), [])
+    shown, rows = differ if len(differ) <= MAX_SETTINGS else [], []
     for run in summaries:
-        best = "" if run.best is None else f"{run.best:.4f}"
-        loss = "" if run.loss is None else f"{run.loss:.4f}"
-        row = [run.folder, run.recipe, run.state, str(run.steps), best, str(run.best_step or ""), loss, str(run.seed)]
-        rows.append([*map(printable, row), run.started[:16], *(printable(str(run.settings[key])) for key in differ)])
-    print_table(("run", "recipe", "state", "steps", "best", "at step", "loss", "seed", "started", *differ), rows)
+        best, loss, tested = ("" if value is None else f"{value:.4f}" for value in (run.best, run.loss, run.tested))
+        tested += f" ({run.tested_on})" if tested else ""
+        row = [run.folder, run.kind, run.recipe, run.state, str(run.steps or ""), best, str(run.best_step or ""), loss]
+        row += [tested, "" if run.seed is None else str(run.seed), run.started[:16]]
+        rows.append([*map(printable, row), *(printable(str(run.settings.get(key, ""))) for key in shown)])
+    columns = ("run", "kind", "recipe", "state", "steps", "best", "at step", "loss", "test", "seed", "started")
+    used = [n for n in range(len(rows[0])) if n < 4 or any(row[n] for row in rows)]
+    print_table([[*columns, *shown][n] for n in used], [[row[n] for n in used] for row in rows])
+    if differ != shown:
+        log.info("they differ in %d settings, which --json lists", len(differ))
 
 
 def log_unreadable(reasons: Iterable[str], *, level: int = logging.ERROR) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from i3d.cli import output
 from i3d.cli.data import CheckOptions, ExtractOptions, PreviewOptions, SplitOptions
 from i3d.cli.flow import FlowOptions
-from i3d.cli.messages import log
+from i3d.cli.messages import if_interrupted, log
 from i3d.cli.options import DatasetOptions, ModalityOptions
 from i3d.cli.run.setup import clip_dataset, frame_naming, list_format, read_dataset
 from i3d.data.annotations import SPLITS, Annotations
@@ -63,7 +63,8 @@ def run_split(source: Path, options: SplitOptions) -> None:
 
 def run_pack(source: Path, out: Path, dataset: DatasetOptions, *, shard_megabytes: int) -> None:
     annotations = read_dataset(source, dataset)
-    with output.ProgressBar("pack files", len(annotations)) as bar:
+    nothing = if_interrupted("nothing is saved", resumes=False)
+    with nothing, output.ProgressBar("pack files", len(annotations), "clip") as bar:
         num_files = pack_dataset(annotations, out, shard_bytes=shard_megabytes << 20, on_clip=bar.update)
     what = f"{counted(num_files, 'file')} of {counted(len(annotations), 'clip')} packed"
     log.info("%s; use %s wherever a dataset is expected", what, _name(out))
@@ -94,9 +95,9 @@ def extract_clips(
     missing: Sequence[str] = (),
 ) -> int:
     """Write frames or flow of clips, log what was written and which files are missing; the exit code."""
-    with output.ProgressBar(stage, len(annotations)) as bar:
+    with if_interrupted(f"complete folders are saved in {_name(options.out)}"), output.ProgressBar(stage) as bar:
         result = extract_frames(
-            annotations, options.out, settings, num_workers=options.workers, on_clip=bar.update, force=options.force
+            annotations, options.out, settings, num_workers=options.workers, on_progress=bar, force=options.force
         )
     for path in missing:
         log.error("%s: no such file; check the path", printable(path))
@@ -108,7 +109,7 @@ def run_check(source: Path, options: CheckOptions) -> int:
     """Check every clip, print and write the report; the exit code."""
     frames = options.frames
     naming = frame_naming(frames, frames.modality)
-    with output.ProgressBar("check clips") as bar:
+    with if_interrupted("nothing is saved", resumes=False), output.ProgressBar("check clips") as bar:
         report = check_dataset(
             source,
             **list_format(options.dataset),
@@ -120,8 +121,7 @@ def run_check(source: Path, options: CheckOptions) -> int:
             min_frames=options.min_frames,
             near_duplicates=options.near_duplicates,
             fix=options.fix,
-            on_count=lambda total: bar.update(0, total),
-            on_clip=bar.advance,
+            on_progress=bar,
         )
     for warning in report.warnings:
         log.warning(printable(warning))
@@ -135,7 +135,7 @@ def run_preview(source: Path, options: PreviewOptions) -> int:
     """Draw clips and statistics; the exit code."""
     annotations = read_dataset(source, options.dataset)
     clips = clip_dataset(annotations, "train", options.recipe, options.frames, seed=options.seed)
-    with output.ProgressBar("read clips") as bar:
+    with if_interrupted("nothing is saved", resumes=False), output.ProgressBar("draw preview") as bar:
         result = preview_dataset(
             clips,
             options.out,

@@ -10,7 +10,7 @@ from torch import device as torch_device
 from i3d.cli import output
 from i3d.cli.checks import frame_rate
 from i3d.cli.features import CROPS, CompareOptions, FeatureOptions
-from i3d.cli.messages import is_first_rank, log, unreadable_code
+from i3d.cli.messages import if_interrupted, is_first_rank, log, unreadable_code
 from i3d.cli.run.setup import compute_config
 from i3d.cli.streams import Streams
 from i3d.errors import InputError, printable
@@ -22,6 +22,7 @@ from i3d.recipes.features import POOLED, FeatureSettings, describe_other_network
 from i3d.recipes.settings import first_error
 from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import init_world
+from i3d.utils.launcher import launched_as
 from i3d.utils.outputs import output_folder
 
 
@@ -41,8 +42,11 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
     if options.preset and settings.layer == POOLED:
         _warn_of_other_network(options.preset, extractor)
     num_good = num_reused = num_bad = 0
-    with output.ProgressBar("extract features", len(targets)) as bar:
-        results = extract_each(targets, extractor, options.array_format, force=options.force, on_progress=bar)
+    rank, world_size = launched_as()
+    share = range(len(targets))[rank::world_size]
+    saved = f"the features of complete videos are saved in {printable(str(out))}"
+    with if_interrupted(saved), output.ProgressBar("features", len(share), "video") as bar:
+        results = extract_each(targets, extractor, options.array_format, force=options.force, on_progress=bar.within)
         for row in results:
             bar.advance()
             num_reused += row.reused

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from i3d.cli import output
-from i3d.cli.messages import log, unreadable_code
+from i3d.cli.messages import if_interrupted, log, unreadable_code
 from i3d.cli.predict import PredictOptions
 from i3d.cli.run.setup import compute_config, warn_if_incomplete
 from i3d.cli.streams import Fusion, Streams, check_flow_method
@@ -33,7 +33,9 @@ def run_predict(paths: list[str], options: PredictOptions, networks: Streams, fu
     world = init_world(torch.device("cpu"))
     if world.size > 1 and STDIN in paths:
         raise InputError("-: the standard input is of one process; give files to several")
-    rows, protocol_line = _predict_share(paths, options, _load(networks, fusion, options), world)
+    predictor = _load(networks, fusion, options)
+    with if_interrupted("nothing is saved without --out", resumes=out is not None):
+        rows, protocol_line = _predict_share(paths, options, predictor, world)
     if world.rank > 0:
         return 0
     bad = sum(row.status == "error" for row in rows)
@@ -62,7 +64,7 @@ def _predict_share(
         if world.rank == 0:
             output.print_prediction(row, json=options.json, paths=paths)
 
-    with output.ProgressBar("predict", len(share)) as bar, resumed as results_log:
+    with output.ProgressBar("predict", len(share), "video") as bar, resumed as results_log:
         predictions = predict_each(
             predictor,
             [paths[index] for index in share],
@@ -70,7 +72,7 @@ def _predict_share(
             top_k=top_k,
             frames_fps=frames_fps,
             limits=_limits(options),
-            on_progress=bar,
+            on_progress=bar.within,
         )
         with closing(predictions):  # an interrupt here must end its thread too
             for index, row in zip(share, predictions, strict=True):

@@ -1,7 +1,5 @@
 """What option groups stand for: a computation, a dataset, clips of a recipe, names of frames."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +60,6 @@ def read_dataset(
     for warning in annotations.warnings if is_first_rank() else ():
         log.warning(printable(warning))
     return annotations
-
-
-@contextmanager
-def if_interrupted(todo: str) -> Iterator[None]:
-    """After Ctrl-C, log whether the same command resumes."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        log.info("interrupted; %s", todo)
-        raise
 
 
 def warn_if_incomplete(weights: Weights) -> None:
