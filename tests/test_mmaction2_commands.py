@@ -429,8 +429,36 @@ def test_evaluators_of_1x_choose_the_best_and_the_metrics_of_a_test(tmp_path):
     tested = read_config_arguments(
         str(config(path.parent, f"_base_ = '{path.name}'\ntest_evaluator = {top_k}")), [], for_training=False
     ).config
-    assert tested.metrics == ("mean_class_accuracy", "top_k_accuracy")
-    assert tested.top_k == (1, 3)
+    assert tested.test_output.metrics == ("mean_class_accuracy", "top_k_accuracy")
+    assert tested.test_output.top_k == (1, 3)
+
+
+MULTI_LABEL = ["model.cls_head.loss_cls.type=BCELossWithLogits", "test_dataloader.dataset.multi_class=True"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        (PLAIN_1, ["test_evaluator.metric_list=mean_average_precision"],
+         "has mean_average_precision, which is for clips of several labels; these have one label; choose from top_k"),
+        (PLAIN_1, [*MULTI_LABEL, "test_evaluator.metric_list=top_k_accuracy"], "is for clips of one label"),
+        (RAW, ["eval_config.metrics=[mean_average_precision]"], "is for clips of several labels"),
+        (RAW, ["eval_config.metrics=accuracy"], "eval_config.metrics = 'accuracy' is not supported; choose from"),
+        (RAW, ["eval_config.metric=top_k_accuracy"], r"eval_config.metric = .* did you mean metrics\?"),
+    ],
+)  # fmt: skip
+def test_metrics_that_do_not_go_with_the_classes_are_refused_before_a_test(name, options, expected):
+    if name == PLAIN_1:
+        options = [*options, "test_evaluator.type=AccMetric"]
+    with pytest.raises(InputError, match=expected):
+        read_config_arguments(name, options, for_training=False)
+
+
+def test_the_default_metrics_of_1x_for_several_labels_a_clip():
+    options = [*MULTI_LABEL, "test_evaluator.type=AccMetric"]
+    parsed = read_config_arguments(PLAIN_1, options, for_training=False).config
+    assert parsed.test_output.metrics == ("mean_average_precision",)
+    assert parsed.notes[-1].endswith("mean_average_precision is computed instead")
 
 
 def test_two_flips_in_a_row_are_none(tmp_path):
@@ -817,12 +845,22 @@ def test_the_documented_command(kinetics):
 
 
 @pytest.mark.slow
-def test_a_custom_config_in_the_spelling_of_1x(kinetics):
+@pytest.mark.parametrize("words", [["--no-validate"], []])
+def test_a_custom_config_in_the_spelling_of_1x(kinetics, words):
+    """Without validation by the flag, and because the config has none, as dumps of such runs have it."""
     path = write_configs_1(kinetics / "configs")[PLAIN_1]
-    result = run_train_tool(path, "--no-validate", "--cfg-options", *TINY_1)
+    options = TINY_1
+    if not words:
+        more = "".join(f"val_{part} = None\n" for part in ("dataloader", "cfg", "evaluator"))
+        path = config(path.parent, f"_base_ = '{path.name}'\n{more}", "without")
+        options = [option for option in TINY_1 if not option.startswith("val_")]
+        refused = run_train_tool(path, "--test-best", "--cfg-options", *options)
+        assert "--test-best: the best weights are those of a validation; add val_dataloader" in refused.stderr
+        assert f"that of the published recipe {PLAIN_1}" in refused.stderr  # as of the run with --no-validate
+    result = run_train_tool(path, *words, "--cfg-options", *options)
     assert result.returncode == 0, result.stderr
-    assert "no validation" in result.stderr
-    assert (kinetics / "work_dirs" / PLAIN_1 / "last.safetensors").is_file()
+    assert "no validation" in result.stderr or "there is no validation" in result.stderr
+    assert (kinetics / "work_dirs" / path.stem / "last.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
@@ -841,6 +879,7 @@ def test_a_custom_config_in_the_spelling_of_1x(kinetics):
         ([RAW, "--resume", "b.pth"], "--resume b.pth: there is no such file or folder"),
         ([PLAIN_1, "--cfg-options", "model.backbone.pretrained=None"],
          "list of clips for train; create it, or name another: --cfg-options train_dataloader.dataset.ann_file"),
+        ([RAW, "--test-last"], "kinetics400_val_list_rawframes.txt: no such list of clips for test; create it"),
         ([RAW], "initial weights: torchvision://resnet50: no file resnet50-0676ba61.pth"),
         (
             [RAW, "--cfg-options", "model.backbone.pretrained=None"],

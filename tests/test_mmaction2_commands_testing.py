@@ -120,6 +120,25 @@ def test_no_top_5_of_five_classes(kinetics, capsys, version):
     assert "top5 is not shown: with 5 classes it is 1 for any scores" in err
 
 
+def test_a_config_of_0x_names_its_metrics_and_its_output(checkpoint, kinetics, capsys):
+    more = "eval_config = dict(metrics='top_k_accuracy', metric_options=dict(top_k_accuracy=dict(topk=(1, 3))))\n"
+    path = config(kinetics, f"{CONFIGS_0[VIDEO]}{more}output_config = dict(out='c.json')\n")
+    out, err, code = run(run_test, path, checkpoint, *small("my_config"), capsys=capsys)
+    assert code == 0, err
+    scores_NK = np.array(json.loads(Path("c.json").read_text()))
+    assert f"top3_acc\t{top_k_accuracy(scores_NK, [0, 1], k=3):.4f}" in out
+    assert "mean_acc" not in out
+    words = ["--eval", "mean_class_accuracy", "--out", "d.json"]
+    out, err, code = run(run_test, path, checkpoint, *words, *small("my_config"), capsys=capsys)
+    assert "mean_acc" in out
+    assert "top" not in out
+    assert Path("d.json").exists()
+    path.write_text(path.read_text().replace("c.json", "c.pkl"))
+    _, err, code = run(run_test, path, checkpoint, *small("my_config"), capsys=capsys)
+    assert code == 2
+    assert "output_config.out of the config: c.pkl: a pickle can run any code" in err
+
+
 def test_tables_by_mmaction2s_flag(checkpoint, capsys):
     out, err, code = run(run_test, RAW, checkpoint, "--eval", "per_class", "confusion", *small(RAW), capsys=capsys)
     assert code == 0, err

@@ -1,7 +1,7 @@
 """Translate an MMAction2 config into a recipe and its lists of clips."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
@@ -14,7 +14,8 @@ from i3d.recipes.mmaction2.model import Model, average_clips, read_blending, rea
 from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.pipelines import read_pipeline
 from i3d.recipes.mmaction2.section import Section
-from i3d.recipes.mmaction2.training import read_evaluator, read_training_0, read_training_1
+from i3d.recipes.mmaction2.testing import TestOutput, read_test_output
+from i3d.recipes.mmaction2.training import read_training_0, read_training_1
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import first_error
 
@@ -45,7 +46,8 @@ REFUSED_IN_TRAINING: Final = {
 MAX_SEED: Final = 2**32
 TOP_KEYS: Final = {  # other keys of a 0.x config and of a 1.x config
     0: {"model", "data", "optimizer", "optimizer_config", "lr_config", "total_epochs", "runner", "evaluation", "fp16",
-        "load_from", "resume_from", "work_dir", "train_cfg", "seed", "deterministic", "auto_scale_lr"},
+        "load_from", "resume_from", "work_dir", "train_cfg", "seed", "deterministic", "auto_scale_lr",
+        "eval_config", "output_config"},
     1: {"model", "train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
         "train_cfg", "default_hooks", "auto_scale_lr", "load_from", "work_dir", "randomness"},
 }  # fmt: skip
@@ -73,8 +75,8 @@ class Config:
     seed: int | None
     deterministic: bool
     notes: tuple[str, ...]  # assumptions and decisions, for the log
-    metrics: tuple[str, ...] = ()  # of its test; (): those that the classes have
-    top_k: tuple[int, ...] = ()
+    test_output: TestOutput = field(default_factory=TestOutput)
+    validates: bool = True  # it describes a validation
 
 
 def version_of(table: Table) -> int:
@@ -128,7 +130,8 @@ def from_config(
     seed, deterministic = _seed(config if version == 0 else config.sub("randomness"), for_training=for_training)
     check_scaling(config, for_training=for_training)
     work_dir = config.take("work_dir", "")
-    metrics, top_k = read_evaluator(config, "test_evaluator") if version else ([], [])
+    multi_label = model.multi_label
+    output = read_test_output(config, version, multi_label=multi_label, for_training=for_training, notes=notes)
     _check_rest(config, version, for_training=for_training)
     workers = next((parts[split].num_workers for split in ("train", "test") if split in parts), 2)
     lists = {split: part.clips for split, part in parts.items() if part.clips is not None}
@@ -139,7 +142,17 @@ def from_config(
             base_batch, note = lr_batch(written, written)
             notes.append(note)
         recipe = with_base_batch(recipe, base_batch)
-    return Config(recipe, lists, workers, work_dir, seed, deterministic, tuple(notes), tuple(metrics), tuple(top_k))
+    return Config(
+        recipe,
+        lists,
+        workers,
+        work_dir,
+        seed,
+        deterministic,
+        tuple(notes),
+        output,
+        validates="val" in parts,
+    )
 
 
 def _validated(fields: dict[str, Any], where: str) -> Recipe:

@@ -6,7 +6,9 @@ from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.section import Section
 from i3d.recipes.named import RECIPES
 from i3d.recipes.recipe import Recipe
+from i3d.recipes.training import Training
 
+VALIDATION: Final = ("validation", "validation_crop", "validation_geometry", "validate_every", "best_by")
 DEVICES: Final = 8  # published configs are for eight, unless they set auto_scale_lr
 
 
@@ -70,10 +72,18 @@ def published_batch(recipe: Recipe) -> str:
 
 
 def published_name(recipe: Recipe) -> str:
-    """The published recipe with the same settings; "" if there is none. Name and `base_batch` are not compared."""
-    same = with_base_batch(recipe, 0)
-    names = (name for name, one in RECIPES.items() if with_base_batch(one, 0) == same.model_copy(update={"name": name}))
+    """The published recipe that trains and tests alike; "" if there is none. Its name and validation may differ."""
+    same = _compared(recipe)
+    names = (name for name, one in RECIPES.items() if _compared(one) == same.model_copy(update={"name": name}))
     return next(names, "")
+
+
+def _compared(recipe: Recipe) -> Recipe:
+    """The recipe without what has no influence on the learning rate."""
+    if recipe.training is None:
+        return recipe
+    plain = {key: Training.model_fields[key].default for key in ("base_batch", *VALIDATION)}
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update=plain)})
 
 
 def with_base_batch(recipe: Recipe, base_batch: int) -> Recipe:

@@ -74,7 +74,7 @@ def read_training_1(config: Section) -> dict[str, Any]:
         scale = _loss_scale(wrapper)
         is_fp16 = wrapper.take("dtype", "float16") == "float16"
         fields |= {"precision": "fp16", **scale} if is_fp16 else {"precision": "bf16"}
-    first = read_evaluator(config, "val_evaluator")[0][:1]
+    first = read_evaluators(config.each("val_evaluator"))[0][:1]
     fields |= _schedulers(config.each("param_scheduler"), epochs=epochs, lr=optimizer["lr"])
     return {
         "schedule": {"kind": "step", "epochs": (), "gamma": 0.1},
@@ -83,10 +83,10 @@ def read_training_1(config: Section) -> dict[str, Any]:
     }
 
 
-def read_evaluator(config: Section, key: str) -> tuple[list[str], list[int]]:
-    """(the metrics of an evaluator of 1.x, its numbers of top-k); none if the config has no such evaluator."""
+def read_evaluators(parts: list[Section]) -> tuple[list[str], list[int]]:
+    """(the metrics of the evaluators of 1.x, their numbers of top-k)."""
     names, top_k = list[str](), list[int]()
-    for part in config.each(key):
+    for part in parts:
         part.choose("the evaluator", "AccMetric")
         part.ignore("collect_device", "prefix", "collect_dir")
         listed = part.any("metric_list")
