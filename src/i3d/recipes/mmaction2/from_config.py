@@ -195,7 +195,9 @@ class _Split:
         data.only("power", 0, 0.0)
         if data.take("multi_class", False) is not multi_label:
             raise data.wrong("multi_class", "does not go with the loss of the model")
-        data.ignore("num_classes", "test_mode", "delimiter", "dynamic_length", "lazy_init", "serialize_data")
+        data.ignore(
+            "num_classes", "test_mode", "delimiter", "dynamic_length", "lazy_init", "serialize_data", "max_refetch"
+        )
         self.clips = self._clips(data)
         loader.ignore("persistent_workers", "pin_memory", "prefetch_factor", "collate_fn")
         loader.ignore("batch_size", "num_workers", "workers_per_gpu", "videos_per_gpu")
@@ -245,6 +247,7 @@ def data_loader(config: Section, split: str, version: int) -> Section | None:
         loader = config.sub(f"{split}_dataloader")
         return loader if loader.table else None
     data = config.sub("data")
+    data.ignore("persistent_workers")
     dataset, own = data.sub(split), data.sub(f"{split}_dataloader")
     for part in (dataset, own):  # the section below reads them
         part.ignore(*part.table)

@@ -54,7 +54,7 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
     for blended in (preprocessor, model.sub("train_cfg")) if for_training else ():
         mixup |= read_blending(blended, num_classes=network["num_classes"])
     if "data_preprocessor" in model:
-        preprocessor.only("type", "ActionDataPreprocessor", "mmaction.ActionDataPreprocessor")
+        preprocessor.only_class("type", "ActionDataPreprocessor")
         preprocessor.only("format_shape", "NCTHW")
         norm = normalisation(preprocessor)
     averages = [average_clips(part) for part in (testing, head) if "average_clips" in part]
@@ -172,11 +172,11 @@ def _shortest(stage: list[int]) -> tuple[int, ...]:
 def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...], *, for_training: bool) -> dict[str, Any]:
     part = backbone.sub("non_local_cfg")
     norm = part.sub("norm_cfg")
-    norm.only("type", "BN3d", "BN")
+    norm.only_class("type", "BN3d", "BN")
     if for_training:
         norm.only("requires_grad", True)
     norm.ignore("requires_grad")
-    part.only("type", "NonLocal3d")
+    part.only_class("type", "NonLocal3d")
     if not any(map(any, non_local)):
         part.ignore(*part.table)
         return {}
@@ -220,7 +220,7 @@ def _init(backbone: Section) -> str:
     part, key = backbone, "pretrained"
     if "init_cfg" in backbone:
         part, key = backbone.sub("init_cfg"), "checkpoint"
-        part.only("type", "Pretrained")
+        part.only_class("type", "Pretrained")
     backbone.ignore("init_cfg", "pretrained")
     name = part.take(key, "")
     if match := TORCHVISION.fullmatch(name):
