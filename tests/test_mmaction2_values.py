@@ -88,3 +88,56 @@ def test_values_of_0x_that_change_nothing(tmp_path, before, after):
 def test_a_loss_scale_of_another_growth_is_refused(plain_1):
     with pytest.raises(InputError, match=r"my_config.py:2: .*loss_scale.growth_factor = '4' must be 2"):
         over(plain_1, "optim_wrapper = dict(type='AmpOptimWrapper', loss_scale=dict(growth_factor=4))")
+
+
+def place(name):
+    """The pattern `my_config.py:LINE: KEY`; the line is checked to be that of the change."""
+    return re.compile(rf"^.*/my_config.py:(\d+): ({name}): as a recipe, ")
+
+
+WRONG_VALUES = [  # (in the config of 0.x, its change, the key that the error names)
+    ("ThreeCrop', crop_size=256", "ThreeCrop', crop_size=260", r"data.test.pipeline\[3\].crop_size"),
+    ("num_clips=10, test_mode=True", "num_clips=0, test_mode=True", r"data.test.pipeline\[0\].num_clips"),
+    ("num_clips=10,", "num_clips=10, out_of_bound_opt='no',", r"data.test.pipeline\[0\].out_of_bound_opt"),
+    ("num_clips=10,", "num_clips=10, target_fps=0,", r"data.test.pipeline\[0\].target_fps"),
+    ("num_clips=1),", "num_clips=1, target_fps=-2.5),", r"data.train.pipeline\[0\].target_fps"),
+    ("num_clips=1, test_mode", "num_clips=2000, test_mode", r"data.val.pipeline\[0\].num_clips"),
+    ("scale=(-1, 256)),", "scale=(-1, 9000)),", r"data.train.pipeline\[2\].scale"),
+    ("scale=(224, 224)", "scale=(0, 0)", r"data.train.pipeline\[4\].scale"),
+    ("dict(type='Flip', flip_ratio=0.5)", "dict(type='ColorJitter', hue=2)", r"data.train.pipeline\[5\].hue"),
+    ("flip_ratio=0.5", "flip_ratio=1.5", r"data.train.pipeline\[5\].flip_ratio"),
+    ("lr=0.01", "lr=-0.01", "optimizer.lr"),
+    ("total_epochs = 100", "total_epochs = 10000000", "total_epochs"),
+    ("videos_per_gpu=8", "videos_per_gpu=0", "data.videos_per_gpu"),
+    ("max_norm=40", "max_norm=-1", "optimizer_config.grad_clip.max_norm"),
+    ("dropout_ratio=0.5", "dropout_ratio=2", "model.cls_head.dropout_ratio"),
+    ("'I3DHead'", "'I3DHead', loss_cls=dict(type='CrossEntropyLoss', class_weight=[1, 2])",
+     "model.cls_head.loss_cls.class_weight"),
+    ("norm_eval=False", "norm_eval=False, frozen_stages=9", "model.backbone.frozen_stages"),
+    ("conv1_stride_t=2", "conv1_stride_t=0", "model.backbone.conv1_stride_t"),
+    ("[58.395, ", "[0, ", r"data.test.pipeline\[4\].mean"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "key"), WRONG_VALUES, ids=[after for _, after, _ in WRONG_VALUES])
+def test_a_wrong_value_is_refused_with_its_line(tmp_path, before, after, key):
+    text = config_0()
+    assert before in text
+    with pytest.raises(InputError) as error:
+        load_recipe(str(config(tmp_path, text.replace(before, after, 1))))
+    assert (at := place(key).match(str(error.value))), str(error.value)
+    assert int(at[1]) == text[: text.index(before)].count("\n") + 1
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "key"),
+    [
+        ("test_dataloader.dataset.pipeline.1.twice_sample=True", r"test_dataloader.dataset.pipeline\[1\].twice_sample"),
+        ("param_scheduler.0.gamma=5", "param_scheduler"),
+        ("optim_wrapper.optimizer.momentum=2", "optim_wrapper.optimizer.momentum"),
+    ],
+)
+def test_a_wrong_value_of_1x_is_refused_with_its_key(plain_1, option, key):
+    with pytest.raises(InputError, match=rf": {key}: as a recipe, .*; change it, or leave it out$"):
+        read_config_arguments(str(plain_1), [option])

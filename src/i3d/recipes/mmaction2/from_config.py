@@ -1,6 +1,7 @@
 """Translate an MMAction2 config into a recipe and its lists of clips."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,11 +14,11 @@ from i3d.recipes.mmaction2.learning_rate import Written, check_scaling, lr_batch
 from i3d.recipes.mmaction2.model import Model, average_clips, read_blending, read_model
 from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.pipelines import read_pipeline
+from i3d.recipes.mmaction2.places import recipe_error
 from i3d.recipes.mmaction2.section import Section
 from i3d.recipes.mmaction2.testing import TestOutput, read_test_output
 from i3d.recipes.mmaction2.training import read_training_0, read_training_1
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import first_error
 
 ONLY_IN_1: Final = {"train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
                     "default_hooks", "default_scope", "val_evaluator", "test_evaluator", "env_cfg"}  # fmt: skip
@@ -135,7 +136,7 @@ def from_config(
     _check_rest(config, version, for_training=for_training)
     workers = next((parts[split].num_workers for split in ("train", "test") if split in parts), 2)
     lists = {split: part.clips for split, part in parts.items() if part.clips is not None}
-    recipe = _validated(fields, where)
+    recipe = _validated(fields, config, parts, where)
     if recipe.training is not None:
         if base_batch is None:
             written = Written(table, recipe)
@@ -155,11 +156,13 @@ def from_config(
     )
 
 
-def _validated(fields: dict[str, Any], where: str) -> Recipe:
+def _validated(fields: dict[str, Any], config: Section, parts: Mapping[str, "_Split"], where: str) -> Recipe:
     try:
         return Recipe.model_validate_json(json.dumps(fields))
     except ValidationError as error:
-        raise InputError(f"{where}: as a recipe, {first_error(error)}") from error
+        datasets = {split: part.loader.sub("dataset") for split, part in parts.items()}
+        datasets.setdefault("test", datasets["val" if "val" in datasets else "train"])
+        raise recipe_error(error, config, datasets, where) from error
 
 
 def _seed(part: Section, *, for_training: bool) -> tuple[int | None, bool]:
