@@ -260,8 +260,8 @@ class _Times:
         if self._fps is not None:
             yield from self._video.stream(fps=self._fps, transform=transform)
             return
-        for frame_HWC, until in self._video.stream_with_ends(transform=transform):
-            self._ends.append(until)
+        for frame_HWC, _, until in self._video.stream_with_times(transform=transform):
+            self._ends.append(float(until))
             yield frame_HWC
 
     def count(self, frames: Iterator[FrameHWC]) -> Iterator[FrameHWC]:

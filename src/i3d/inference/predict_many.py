@@ -158,14 +158,15 @@ def predict_each(
     top_k: int = 5,
     frames_fps: float | None = None,
     limits: Limits | None = None,
+    stdin: bytes | None = None,
     on_progress: ProgressCallback = ignore_progress,
 ) -> Generator[Prediction, None, None]:
-    """The prediction of each video, in order. "-" is the standard input.
+    """The prediction of each video, in order. "-" is the standard input; `stdin`: its content, if it was read before.
 
     The next videos are decoded while the network runs: up to `VIEWS_AHEAD` views wait. Predictions that are in the log
     are not computed again; new ones are added to it.
     """
-    decoded = _decode(predictor, sources, log, frames_fps, limits)
+    decoded = _decode(predictor, sources, log, frames_fps, limits, stdin)
     with closing(prefetch(decoded, max_ahead=VIEWS_AHEAD)) as items:
         for item in items:
             if isinstance(item, Prediction):
@@ -218,6 +219,7 @@ def _decode(
     log: ResumeLog[Prediction] | None,
     frames_fps: float | None,
     limits: Limits | None,
+    stdin: bytes | None,
 ) -> Iterator[Prediction | _Start | View | EndOfVideo | VideoError]:
     """Of each video its logged prediction, or its views for one stream after the other.
 
@@ -230,14 +232,15 @@ def _decode(
             continue
         yield _Start.from_source(source)
         try:
-            content = _read_stdin() if isinstance(source, str) and source == STDIN else source
+            is_stdin = isinstance(source, str) and source == STDIN
+            content = (read_stdin() if stdin is None else stdin) if is_stdin else source
             for stream in predictor.streams:
                 yield from stream.sampler.views(content, frames_fps=frames_fps, limits=limits)
         except VideoError as error:
             yield error
 
 
-def _read_stdin() -> bytes:
+def read_stdin() -> bytes:
     """The content of the standard input; over 1 GiB is an InputError."""
     content = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
     if len(content) > MAX_STDIN_BYTES:

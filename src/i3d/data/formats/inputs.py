@@ -92,6 +92,17 @@ def _in_folder(folder: Path) -> list[str]:
     return paths
 
 
+def path_below(name: str, path: str) -> Path:
+    """The path of a video below the folder, list or pattern that names it; else its own name."""
+    around = Path(name)
+    if around.suffix.lower() in LIST_SUFFIXES:
+        around = around.parent
+    elif glob.has_magic(name) and not around.exists():
+        around = next(p for p in around.parents if not glob.has_magic(str(p)))
+    video, root = Path(os.path.abspath(path)), Path(os.path.abspath(around))  # noqa: PTH100 (keeps links)
+    return video.relative_to(root) if video != root and video.is_relative_to(root) else Path(video.name)
+
+
 def is_frame_folder(folder: Path) -> bool:
     """Whether a folder is one video: it holds images, and neither videos nor folders."""
     return _is_clip(folder, min_images=1) and not any(map(is_folder, folder.iterdir()))

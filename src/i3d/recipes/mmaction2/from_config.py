@@ -13,7 +13,7 @@ from i3d.errors import InputError
 from i3d.recipes.mmaction2.learning_rate import Written, check_scaling, lr_batch, with_base_batch
 from i3d.recipes.mmaction2.model import Model, average_clips, read_blending, read_model
 from i3d.recipes.mmaction2.parse import Table
-from i3d.recipes.mmaction2.pipelines import read_pipeline
+from i3d.recipes.mmaction2.pipelines import check_normalised, read_pipeline
 from i3d.recipes.mmaction2.places import recipe_error
 from i3d.recipes.mmaction2.section import Section
 from i3d.recipes.mmaction2.testing import TestOutput, read_test_output
@@ -275,9 +275,7 @@ def _testing(model: Model, parts: dict[str, _Split], config: Section) -> dict[st
         raise config.wrong(key, "is missing, which has the test pipeline", f"add it, or {todo}")
     test, average = parts[split].pipeline, model.average or "prob"
     for part in parts.values():
-        if bool(part.pipeline.norm) == bool(model.norm):
-            why = "normalises a second time, after data_preprocessor" if model.norm else "has no Normalize"
-            raise part.loader.sub("dataset").wrong("pipeline", why, "normalise once")
+        check_normalised(part.loader.sub("dataset"), part.pipeline.norm, model.norm)
         if (part.modality == "Flow") != (model.network["in_channels"] == 2):
             raise part.loader.sub("dataset").wrong("modality", "does not go with in_channels of the backbone")
     norm = model.norm or test.norm

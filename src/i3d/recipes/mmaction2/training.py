@@ -12,7 +12,7 @@ LAYERS = {  # of `custom_keys`, as prefixes of the names of parameters
 }  # fmt: skip
 METRICS = {  # of AccMetric, and our names
     "top_k_accuracy": "top_k_accuracy", "mean_class_accuracy": "mean_class_accuracy",
-    "mmit_mean_average_precision": "mean_average_precision", "mean_average_precision": "mean_average_precision",
+    "mmit_mean_average_precision": "mmit_mean_average_precision", "mean_average_precision": "mean_average_precision",
 }  # fmt: skip
 
 
