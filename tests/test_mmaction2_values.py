@@ -130,6 +130,13 @@ def test_a_wrong_value_is_refused_with_its_line(tmp_path, before, after, key):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("before", "after", "key"), [WRONG_VALUES[0], WRONG_VALUES[2], ("=0.5", "=1.0", "model.cls_")])
+def test_a_wrong_value_is_refused_with_its_line_in_a_test(tmp_path, before, after, key):
+    text = config_0().replace(before, after, 1)
+    with pytest.raises(InputError, match=rf"my_config.py:\d+: {key}"):
+        load_recipe(str(config(tmp_path, text)), for_training=False)
+
+
 @pytest.mark.parametrize(
     ("option", "key"),
     [

@@ -1,7 +1,6 @@
 """Translate an MMAction2 config into a recipe and its lists of clips."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -156,12 +155,12 @@ def from_config(
     )
 
 
-def _validated(fields: dict[str, Any], config: Section, parts: Mapping[str, "_Split"], where: str) -> Recipe:
+def _validated(fields: dict[str, Any], config: Section, parts: dict[str, "_Split"], where: str) -> Recipe:
     try:
         return Recipe.model_validate_json(json.dumps(fields))
     except ValidationError as error:
-        datasets = {split: part.loader.sub("dataset") for split, part in parts.items()}
-        datasets.setdefault("test", datasets["val" if "val" in datasets else "train"])
+        tested = "test" if "test" in parts else "val"  # as `_testing` has it
+        datasets = {split: part.loader.sub("dataset") for split, part in ({"test": parts[tested]} | parts).items()}
         raise recipe_error(error, config, datasets, where) from error
 
 
