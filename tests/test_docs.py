@@ -49,7 +49,7 @@ def files(tmp_path_factory):
     root = tmp_path_factory.mktemp("files")
     render(root / "clip.mp4", num_frames=15)
     short = render(root / "a.mp4", num_frames=5)
-    for name in ["b.webm", "clips/1.mp4", "clips/2.mp4", "more/x.avi"]:
+    for name in ["b.webm", "clips/1.mp4", "clips/2.mp4", "holiday/1.mp4", "more/x.avi"]:
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(short, root / name)
     for i in range(6):
