@@ -52,8 +52,9 @@ COMMANDS = {  # all flags without their dashes
         "multi-label near-duplicates out root split template time-limit ucf-fold workers"
     ),
     "data preview": (
-        "allow-outside classes epoch first-index force json list-format modality multi-label num-clips out recipe "
-        "root seed split template ucf-fold"
+        "allow-outside cache classes cv-folds device epoch first-index flip force group-by init json list-format "
+        "max-bad multi-label num-clips out recipe root seed set template test-clips train-layers ucf-fold "
+        "val-fraction views workers"
     ),
     "data split": (
         "allow-outside classes force group-by ignore-splits json list-format multi-label out root seed "

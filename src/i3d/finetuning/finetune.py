@@ -97,6 +97,29 @@ def finetune(
     _check_folder(work_dir)
     check_outside(work_dir, annotations)
     annotations.check_utf8(SPLIT)
+    tuner, stats = plan_finetuning(
+        annotations, options,
+        init=init, settings=settings, max_bad=max_bad, compute=compute, deterministic=deterministic, seed=seed,
+        naming=naming, multi_label=multi_label, on_progress=on_progress,
+    )  # fmt: skip
+    return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
+
+
+def plan_finetuning(
+    annotations: Annotations,
+    options: FinetuneOptions,
+    *,
+    init: str,
+    settings: Sequence[str],
+    max_bad: float | None,
+    compute: ComputeConfig,
+    deterministic: bool,
+    seed: int,
+    naming: FrameNaming | None,
+    multi_label: bool,
+    on_progress: ProgressCallback,
+) -> tuple[Finetuner, DatasetStats]:
+    """Inspect the clips, divide them and choose the settings; nothing is computed or written yet."""
     weights, device = load_weights(init, needs_classifier=False), pick_device(compute.device)
     start, precision = weights.card.recipe, _feature_precision(compute, device)
     if naming is None and annotations.is_frames:
@@ -116,7 +139,7 @@ def finetune(
         raise InputError(f"--runtime {compute.runtime}: no layers are trained (--train-layers head); leave it out")
     check_sync_norms(config.training, device.type)
     tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress, max_bad)
-    return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
+    return tuner, stats
 
 
 def _check_options(options: FinetuneOptions, compute: ComputeConfig, *, seed: int, multi_label: bool) -> None:

@@ -13,9 +13,9 @@ from i3d.data.annotations import Annotations
 from i3d.data.class_files import classes_file
 from i3d.data.formats.write import list_content
 from i3d.data.labels import CLASSES_SUFFIX
-from i3d.data.loading.dataset import ClipDataset, TrainView
+from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
-from i3d.data.preview import preview_dataset
+from i3d.data.preview import Preview, preview_dataset
 from i3d.data.resume import read_record
 from i3d.errors import InputError, printable
 from i3d.evaluation.confusion import draw_confusion
@@ -160,17 +160,21 @@ def format_decisions(decisions: Sequence[Decision]) -> str:
     return "\n".join(["settings, each with its reason; a flag overrides it:", *lines])
 
 
+def preview_plan(tuner: Finetuner, out: Path, **options: Any) -> Preview:
+    """Draw the training clips of a plan as it reads them. `options`: of `preview_dataset`."""
+    config, clips = tuner.config, tuner.annotations.select(tuner.split.train)
+    recipe, training = config.recipe, config.training
+    view: TrainView | TestView = TrainView(training.sampling, training.augmentation)
+    if config.train_layers == "head" and config.views == 1:  # the classifier reads the views of a test
+        view = TestView(config.protocol, recipe.preprocessing)
+    flow = ClipFlow.from_network(recipe.network, recipe.preprocessing, tuner.compute.cache)
+    dataset = ClipDataset(clips, view, seed=tuner.seed, naming=tuner.clips.naming, flow=flow)
+    plan = f"plan of `i3d train` without --recipe, chosen for these clips: --train-layers {config.train_layers}"
+    return preview_dataset(dataset, out, plan=plan, **options)
+
+
 def _write_preview(work_dir: Path, tuner: Finetuner) -> None:
     out = work_dir / PREVIEW
-    if (out / "clips.png").exists():
-        return
-    recipe, training = tuner.config.recipe, tuner.config.training
-    dataset = ClipDataset(
-        tuner.annotations.select(tuner.split.train),
-        TrainView(training.sampling, training.augmentation),
-        seed=tuner.seed,
-        naming=tuner.clips.naming,
-        flow=ClipFlow.from_network(recipe.network, recipe.preprocessing, tuner.compute.cache),
-    )
-    preview = preview_dataset(dataset, out)
-    log.info(f"{printable(str(preview.paths[0]))}: clips as training reads them")
+    if not (out / "clips.png").exists():
+        preview = preview_plan(tuner, out)
+        log.info(f"{printable(str(preview.paths[0]))}: clips as training reads them")

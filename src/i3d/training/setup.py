@@ -24,6 +24,7 @@ from i3d.recipes.training import Training
 from i3d.training.losses import balanced_weights
 from i3d.training.optimizer import Ema, build_optimizer, freeze, scaled_lr, set_mode
 from i3d.training.step import TrainState, seed_step
+from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit
 from i3d.utils.launcher import launched_as
@@ -126,6 +127,16 @@ def build_train_state(
     return state, base_lr, messages
 
 
+def training_dataset(
+    recipe: Recipe, annotations: Annotations, *, seed: int, naming: FrameNaming | None, cache: Cache
+) -> ClipDataset:
+    """Clips as a recipe trains on them."""
+    training = training_of(recipe)
+    flow = ClipFlow.from_network(recipe.network, recipe.preprocessing, cache)
+    view = TrainView(training.sampling, training.augmentation)
+    return ClipDataset(annotations, view, seed=seed, naming=naming, multi_label=recipe.multi_label, flow=flow)
+
+
 def build_loaders(
     recipe: Recipe,
     annotations: Annotations,
@@ -141,9 +152,9 @@ def build_loaders(
     training, pre = training_of(recipe), recipe.preprocessing
     common: dict[str, Any] = {"num_workers": compute.num_workers, "pin_memory": accelerator.device.type == "cuda"}
     common |= {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
-    data: dict[str, Any] = {"seed": seed, "naming": naming, "multi_label": recipe.multi_label}
-    data["flow"] = ClipFlow.from_network(recipe.network, pre, compute.cache)
-    dataset = ClipDataset(annotations, TrainView(training.sampling, training.augmentation), **data)
+    data: dict[str, Any] = {"seed": seed, "naming": naming}
+    dataset = training_dataset(recipe, annotations, cache=compute.cache, **data)
+    data |= {"flow": dataset.flow, "multi_label": recipe.multi_label}
     loader = ClipLoader(
         dataset,
         batch_size=training.batch_size,

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from i3d.cli import output
 from i3d.cli.data import CheckOptions, ExtractOptions, PreviewOptions, SplitOptions
 from i3d.cli.flow import FlowOptions
 from i3d.cli.messages import if_interrupted, log
 from i3d.cli.options import DatasetOptions, ModalityOptions
-from i3d.cli.run.setup import clip_dataset, frame_naming, list_format, read_dataset
+from i3d.cli.run.setup import cache_in, frame_naming, list_format, read_dataset, template_modality
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.dataset import check_dataset
 from i3d.data.check.report import write_report
@@ -19,12 +20,21 @@ from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import FlowSettings, FrameSettings
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.labels import CLASSES_SUFFIX
+from i3d.data.loading.dataset import ClipDataset
 from i3d.data.pack import pack_dataset
-from i3d.data.preview import preview_dataset
+from i3d.data.preview import check_drawings, preview_dataset
 from i3d.data.split import split_annotations
 from i3d.errors import InputError, counted, printable
+from i3d.finetuning.finetune import plan_finetuning
+from i3d.finetuning.options import FinetuneOptions
+from i3d.finetuning.record import preview_plan
+from i3d.finetuning.steps import Finetuner
+from i3d.recipes.io import load_recipe, with_overrides
+from i3d.training.setup import training_dataset
 from i3d.utils.atomic_files import read_bytes
-from i3d.utils.outputs import check_new, locked_output
+from i3d.utils.device import ComputeConfig
+from i3d.utils.outputs import check_new, check_outside, locked_output
+from i3d.weights.pretrained import DEFAULT
 
 
 def run_list(source: Path, out: Path, dataset: DatasetOptions, frames: ModalityOptions, *, force: bool) -> None:
@@ -134,16 +144,21 @@ def run_check(source: Path, options: CheckOptions) -> int:
 def run_preview(source: Path, options: PreviewOptions) -> int:
     """Draw clips and statistics; the exit code."""
     annotations = read_dataset(source, options.dataset)
-    clips = clip_dataset(annotations, "train", options.recipe, options.frames, seed=options.seed)
+    check_outside(options.out, annotations.source)
+    check_drawings(options.out, force=options.force)
+    chosen: dict[str, Any] = {"num_clips": options.num_clips, "epoch": options.epoch, "force": options.force}
+    num_lost = 0
     with if_interrupted("nothing is saved", resumes=False), output.ProgressBar("draw preview") as bar:
-        result = preview_dataset(
-            clips,
-            options.out,
-            num_clips=options.num_clips,
-            epoch=options.epoch,
-            on_clip=bar.update,
-            force=options.force,
-        )
+        if options.recipe is None:
+            tuner = _plan(annotations, options)
+            num_lost = len(annotations) - len(tuner.annotations)
+            log.info("plan of `i3d train --data %s`; with --recipe, that of a recipe", _name(source))
+            result = preview_plan(tuner, options.out, on_clip=bar.update, **chosen)
+        else:
+            clips = _clips_of_recipe(annotations, options)
+            log.info("training clips of the recipe %s", options.recipe)
+            plan = f"settings of the recipe {options.recipe}"
+            result = preview_dataset(clips, options.out, plan=plan, on_clip=bar.update, **chosen)
     if options.json:
         sizes = {f"{width}x{height}": count for (width, height), count in result.sizes.items()}
         output.print_json({**asdict(result), "sizes": sizes})
@@ -151,7 +166,37 @@ def run_preview(source: Path, options: PreviewOptions) -> int:
         output.print_preview(result)
     output.log_unreadable(bad.reason for bad in result.unreadable)
     log.info("images: %s", " and ".join(_name(path) for path in result.paths))
-    return 3 if result.unreadable else 0
+    return 3 if result.unreadable or num_lost else 0
+
+
+def _plan(annotations: Annotations, options: PreviewOptions) -> Finetuner:
+    """What `i3d train` plans for these clips."""
+    plan, frames = options.plan, options.frames
+    given = {name: value for name, value in vars(plan).items() if name not in ("init", "max_bad")}
+    with output.ProgressBar("check clips") as progress:
+        tuner, _ = plan_finetuning(
+            annotations,
+            FinetuneOptions(**given),
+            init=plan.init or DEFAULT,
+            settings=options.settings or (),
+            max_bad=plan.max_bad,
+            compute=ComputeConfig(options.device, None, "torch", options.workers, cache_in(options.cache)),
+            deterministic=False,
+            seed=options.seed,
+            naming=frame_naming(frames, template_modality(frames)),
+            multi_label=options.dataset.multi_label,
+            on_progress=progress,
+        )
+    return tuner
+
+
+def _clips_of_recipe(annotations: Annotations, options: PreviewOptions) -> ClipDataset:
+    """The clips that `i3d train --recipe` trains on, as it reads them."""
+    recipe = with_overrides(load_recipe(str(options.recipe)), options.settings or [])
+    is_training_N = annotations.splits_N == SPLITS.index("train")
+    clips = annotations.select_split("train") if is_training_N.any() else annotations
+    naming = frame_naming(options.frames, "flow" if recipe.network.in_channels == 2 else "rgb")
+    return training_dataset(recipe, clips, seed=options.seed, naming=naming, cache=cache_in(options.cache))
 
 
 def _write_list(annotations: Annotations, out: Path, *, force: bool, naming: FrameNaming | None = None) -> Path:

@@ -1,6 +1,5 @@
 """`i3d train` without a published recipe: every setting that is not given is chosen automatically."""
 
-import re
 import shlex
 import sys
 from statistics import fmean, stdev
@@ -11,7 +10,7 @@ from rich.prompt import Confirm
 
 from i3d.cli import output
 from i3d.cli.messages import if_interrupted, log, this_command
-from i3d.cli.run.setup import cache_in, frame_naming, read_dataset
+from i3d.cli.run.setup import cache_in, frame_naming, read_dataset, template_modality
 from i3d.cli.run.train import flow_settings
 from i3d.cli.train import TrainOptions
 from i3d.errors import InputError, printable
@@ -32,7 +31,6 @@ def run_finetune(options: TrainOptions) -> int:
     if launched_as()[1] > 1:
         raise InputError("--recipe finetune: runs in one process; leave torchrun out, or name a published recipe")
     flip = flags.flip or _confirm_mirroring(clips.classes, quiet=options.json or flags.yes)
-    modality: Literal["rgb", "flow"] = "flow" if re.search(r"\{axis\}|\{uv\}", frames.template or "") else "rgb"
     given = {name: value for name, value in vars(flags).items() if name != "yes"}
     given |= {"flip": flip, "epochs": options.epochs, "batch_size": options.batch_size, "lr": options.lr}
     saved = f"results so far are saved in {printable(str(options.work_dir))} and in the cache"
@@ -49,7 +47,7 @@ def run_finetune(options: TrainOptions) -> int:
             ),
             deterministic=options.deterministic,
             seed=options.seed,
-            naming=frame_naming(frames, modality),
+            naming=frame_naming(frames, template_modality(frames)),
             multi_label=options.dataset.multi_label,
             on_progress=progress,
         )

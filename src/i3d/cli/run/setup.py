@@ -1,5 +1,6 @@
 """What option groups stand for: a computation, a dataset, clips of a recipe, names of frames."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,11 @@ def warn_if_incomplete(weights: Weights) -> None:
 def frame_naming(options: FrameOptions, modality: Modality) -> FrameNaming | None:
     """How frames are named, if --template gives it."""
     return None if options.template is None else FrameNaming(options.template, options.first_index, modality)
+
+
+def template_modality(options: FrameOptions) -> Modality:
+    """What frames of --template are: flow if it names two directions."""
+    return "flow" if re.search(r"\{axis\}|\{uv\}", options.template or "") else "rgb"
 
 
 def clip_dataset(
