@@ -573,6 +573,12 @@ OF_TRAINING = {  # a part of the config, and what it becomes
     "classifier": (HEAD, f"{HEAD}, init_std=0.5"),
     "loss": (HEAD, f"{HEAD}, loss_cls=dict(type='MyLoss')"),
     "weights": ("type='ResNet3d'", "type='ResNet3d', init_cfg=dict(type='Mine', checkpoint='x.pth')"),
+    "weights of the model": ("cls_head=", "init_cfg=dict(type='Pretrained', checkpoint='x.pth'), cls_head="),
+    "norms": ("type='ResNet3d'", "type='ResNet3d', norm_cfg=dict(type='BN3d', requires_grad=False)"),
+    "run": ("train_cfg = ", "resume_from = 'epoch_3.pth'\ntrain_cfg = "),
+    "wrapper": ("train_cfg = ", "model_wrapper_cfg = dict(type='MMDistributedDataParallel')\ntrain_cfg = "),
+    "seed": ("train_cfg = ", "randomness = dict(seed='x')\ntrain_cfg = "),
+    "scaling": ("train_cfg = ", "auto_scale_lr = dict(base_batch_size=0)\ntrain_cfg = "),
     "mixup": ("cls_head=", "train_cfg=dict(blending=dict(type='MyBlending')), cls_head="),
     "mixup before": (IMAGENET, f"{IMAGENET}, blending=dict(type='MyBlending')"),
 }

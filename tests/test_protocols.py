@@ -180,7 +180,7 @@ def test_names_of_protocols():
     clip = with_protocol(inception, "3x1").protocol
     assert (clip.clip_len, clip.target_fps, clip.num_clips, clip.average) == (64, 25.0, 3, "score")
     assert "probabilities averaged" in with_average(inception, "prob").protocol_line
-    for name in ("0x1", "3", "3x2", "x", "-1x1", "10x3 "):
+    for name in ("0x1", "3", "3x4", "x", "-1x1", "10x3 "):
         with pytest.raises(i3d.InputError, match="write CLIPSxCROPS"):
             with_protocol(recipe, name)
 

@@ -129,7 +129,9 @@ def first_error(error: ValidationError) -> str:
     """The first error of invalid settings with its place and value, on one line."""
     fault = error.errors()[0]
     *around, last = fault["loc"] or ("the settings",)
-    place = ".".join(str(part) for part in (*(part for part in around if part not in TAGS), last))
+    is_key = fault["type"] in ("missing", "extra_forbidden")  # which may have the name of a tag
+    names = [part for part in around if part not in TAGS] + ([last] if is_key or last not in TAGS else [])
+    place = ".".join(map(str, names))
     if fault["type"] == "missing":
         return printable(f"{place} is missing")
     value = fault["input"]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.section import Section
 
 STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")
@@ -13,7 +14,6 @@ METRICS = {  # of AccMetric, and our names
     "top_k_accuracy": "top_k_accuracy", "mean_class_accuracy": "mean_class_accuracy",
     "mmit_mean_average_precision": "mmit_mean_average_precision", "mean_average_precision": "mean_average_precision",
 }  # fmt: skip
-DEVICES = 8  # published configs are for eight, unless they set auto_scale_lr
 
 
 def read_training_0(config: Section) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def read_training_0(config: Section) -> dict[str, Any]:
     kinds = ("OptimizerHook", "GradientCumulativeOptimizerHook")
     if hook.choose("the optimiser's hook", *kinds, default="OptimizerHook") == "GradientCumulativeOptimizerHook":
         fields["accumulate"] = hook.take("cumulative_iters", 1)
+    hook.ignore("detect_anomalous_params")  # only reports
     fields["clip_grad_norm"] = _clip(hook.sub("grad_clip"))
     fields |= _evaluation(config.sub("evaluation"))
     _check_checkpoints(config.sub("checkpoint_config"))
@@ -67,15 +68,15 @@ def read_training_1(config: Section) -> dict[str, Any]:
     fields["validate_every"] = loop.take("val_interval", 1)
     fields["clip_grad_norm"] = _clip(wrapper.sub("clip_grad"))
     fields["accumulate"] = wrapper.take("accumulative_counts", 1)
-    wrapper.only("constructor", "DefaultOptimWrapperConstructor")
+    wrapper.only_class("constructor", "DefaultOptimWrapperConstructor")
     fields |= _paramwise(wrapper.sub("paramwise_cfg"))
     kinds = ("OptimWrapper", "AmpOptimWrapper")
     if wrapper.choose("the optimiser's wrapper", *kinds, default="OptimWrapper") == "AmpOptimWrapper":
-        wrapper.only("dtype", "float16", "bfloat16")
+        wrapper.only("dtype", "float16", "bfloat16", None)
         scale = _loss_scale(wrapper)
         is_fp16 = wrapper.take("dtype", "float16") == "float16"
         fields |= {"precision": "fp16", **scale} if is_fp16 else {"precision": "bf16"}
-    first = read_evaluator(config, "val_evaluator")[0][:1]
+    first = read_evaluators(config.each("val_evaluator"))[0][:1]
     fields |= _schedulers(config.each("param_scheduler"), epochs=epochs, lr=optimizer["lr"])
     return {
         "schedule": {"kind": "step", "epochs": (), "gamma": 0.1},
@@ -84,10 +85,10 @@ def read_training_1(config: Section) -> dict[str, Any]:
     }
 
 
-def read_evaluator(config: Section, key: str) -> tuple[list[str], list[int]]:
-    """(the metrics of an evaluator of 1.x, its numbers of top-k); none if the config has no such evaluator."""
+def read_evaluators(parts: list[Section]) -> tuple[list[str], list[int]]:
+    """(the metrics of the evaluators of 1.x, their numbers of top-k)."""
     names, top_k = list[str](), list[int]()
-    for part in config.each(key):
+    for part in parts:
         part.choose("the evaluator", "AccMetric")
         part.ignore("collect_device", "prefix", "collect_dir")
         listed = part.any("metric_list")
@@ -105,7 +106,7 @@ def read_optimizer(optimizer: Section, assignment: str) -> dict[str, Any]:
     if "lr" not in optimizer:
         example = assignment.format("dict(type='SGD', lr=0.01, momentum=0.9)")
         raise optimizer.wrong("lr", "is missing", f"write {example}")
-    optimizer.only("constructor", "DefaultOptimizerConstructor")
+    optimizer.only_class("constructor", "DefaultOptimizerConstructor")
     kinds = ("SGD", "Adam", "AdamW")
     is_npus = optimizer.kind == "NpuFusedSGD"  # the Ascend port's, the same in one kernel
     kind = "SGD" if is_npus else optimizer.choose("the optimizer", *kinds)
@@ -156,10 +157,18 @@ def _loss_scale(part: Section, default: float = 0.0) -> dict[str, float]:
     value = part.any("loss_scale")
     if value is None:
         return {"loss_scale": default}
+    if isinstance(value, Table):
+        scaler = part.sub("loss_scale")
+        scaler.ignore("init_scale", "growth_interval")  # how soon a dynamic scale finds its value
+        scaler.only("mode", "dynamic")
+        scaler.only("growth_factor", 2, 2.0)
+        scaler.only("backoff_factor", 0.5)
+        scaler.only("enabled", True)
+        return {"loss_scale": 0.0}
     if value == "dynamic":
         return {"loss_scale": 0.0}
     if type(value) not in (int, float):
-        raise part.wrong("loss_scale", "must be a number or 'dynamic'")
+        raise part.wrong("loss_scale", "must be a number, 'dynamic', or a dict of a dynamic scale")
     return {"loss_scale": float(value)}
 
 
@@ -296,7 +305,7 @@ HOOKS = {  # of 1.x, about logs and order; of each the type that MMAction2 gives
 def _hooks(part: Section, first: Any = None) -> dict[str, Any]:
     """1.x's default_hooks: all but the best checkpoint and the early stop are about logs. `first`: of the metrics."""
     for name, kind in HOOKS.items():
-        part.sub(name).only("type", kind)
+        part.sub(name).only_class("type", kind)
         if name not in ("checkpoint", "early_stopping"):
             part.sub(name).ignore(*part.sub(name).table)
     checkpoint = part.sub("checkpoint")
