@@ -579,6 +579,24 @@ test_dataloader = dict(dataset=dict(multi_class=True))
     assert recipe.dataset == ""
 
 
+SEVERAL = "loss_cls=dict(type='BCELossWithLogits')"
+SMOOTHED = [  # (the head, the datasets, the label smoothing of 0.x)
+    ("", "", 0.0),
+    (", multi_class=False", "", 0.0),
+    (f", {SEVERAL}", ", multi_class=True", 0.0),
+    (f", multi_class=True, {SEVERAL}", ", multi_class=True", 0.1),
+]
+
+
+@pytest.mark.parametrize(("head", "data", "smoothing"), SMOOTHED)
+def test_0x_smooths_labels_where_multi_class_is_set_only(tmp_path, head, data, smoothing):
+    text = config_0(data=data).replace("init_std=0.01", f"init_std=0.01, label_smooth_eps=0.1{head}")
+    parsed = read_config_arguments(str(config(tmp_path, text)), []).config
+    assert parsed.recipe.training.loss.label_smoothing == smoothing
+    note = "label_smooth_eps without multi_class=True is ignored, as in 0.x"
+    assert [one.partition(":")[2] for one in parsed.notes if note in one] == ([] if smoothing else [f"6: {note}"])
+
+
 # Python that is data, and Python that is not
 
 
