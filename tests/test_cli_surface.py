@@ -75,6 +75,8 @@ COMMANDS = {  # all flags without their dashes
     "benchmark model": (
         "batch-size device force json max-seconds out precision protocol recipe rounds runtime threads video"
     ),
+    "cache list": "cache json",
+    "cache clear": "cache json older-than yes",
     "doctor": "json",
     "completion": "install",
 }
