@@ -118,6 +118,6 @@ def check_screens(recording, *, columns):
         for number in with_bar:
             assert number == shown[-1], lines  # below it, nothing: it is one line, and messages are above it
             assert re.match(r"[a-z][\w ,-]*?  ", lines[number]), lines[number]
-            assert len(lines[number]) <= columns - 4, lines[number]
+            assert len(lines[number].removesuffix("^C")) <= columns - 4, lines[number]  # which the terminal echoes
     assert not any(BAR.search(line) for line in recording.screens[-1]), recording.screens[-1]
     assert not recording.cursor_is_hidden
