@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from i3d.cli.mmaction2.arguments import kinetics_lists, read_config_arguments
+from i3d.cli.mmaction2.arguments import ConfigArguments, kinetics_lists, read_clips, read_config_arguments
+from i3d.cli.options import ListOptions
+from i3d.cli.run.setup import read_named_dataset
+from i3d.data.labels import dataset_labels, numbered_labels
 from i3d.errors import InputError
 from i3d.models.factory import build_network
 from i3d.recipes.io import config_notes, load_recipe
-from i3d.recipes.mmaction2.from_config import from_config
+from i3d.recipes.mmaction2.from_config import ClipList, from_config
 from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.mmaction2.parse import Table, read_config
 from i3d.recipes.mmaction2.to_config import to_config
@@ -344,6 +347,86 @@ def test_lists_of_published_recipes_have_the_documented_names(tmp_path, monkeypa
     (tmp_path / "data" / "kinetics400").mkdir(parents=True)
     (tmp_path / "data" / "kinetics400" / "kinetics_val_list.txt").write_text("")  # earlier
     assert read_config_arguments(RAW, []).config.lists["val"].ann_file == "data/kinetics400/kinetics_val_list.txt"
+
+
+OWN, CUSTOM = "data/own/train.txt", "my_config"
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "num_classes", "expected"),
+    [
+        (CUSTOM, OWN, 400, ""),  # the default of a config
+        (CUSTOM, "data/ucf101/ucf101_train_split_1_videos.txt", 400, ""),
+        (CUSTOM, "data/kinetics700/train.txt", 400, ""),
+        (CUSTOM, "data/k4000/train.txt", 400, ""),
+        (CUSTOM, "data/kinetics400/train.txt", 600, ""),
+        (CUSTOM, "data/kinetics400/train.txt", 3, ""),
+        (CUSTOM, "data/own/kinetics400_train_list_videos.txt", 400, "kinetics400"),
+        (CUSTOM, "data/kinetics400/train.txt", 400, "kinetics400"),
+        (CUSTOM, "data/Kinetics-600/train.txt", 600, "kinetics600"),
+        ("r50_k400", OWN, 400, "kinetics400"),
+        (RAW, OWN, 400, "kinetics400"),
+        (RAW, OWN, 3, ""),
+    ],
+)
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_dataset_is_known_by_names_and_not_by_the_number_of_classes(version, name, train, num_classes, expected):
+    recipe = named_recipe(VIDEO)
+    lists = {split: ClipList(train, "clips", "videos", None, 1) for split in ("train", "val", "test")}
+    table = to_config(recipe, lists, version=version)
+    table["model"]["cls_head"]["num_classes"] = num_classes
+    assert from_config(table, where="a.py", name=name).recipe.dataset == expected
+
+
+def parsed_with(folder, lines, *, file="train.txt", name="my_config", num_classes=400):
+    """A config whose list has these lines, read."""
+    (folder / file).write_text(lines)
+    clips = ClipList(str(folder / file), str(folder), "videos", None, 1)
+    table = to_config(named_recipe(VIDEO), dict.fromkeys(("train", "val", "test"), clips), version=0)
+    table["model"]["cls_head"]["num_classes"] = num_classes
+    return ConfigArguments(from_config(table, where="a.py", name=name), "a.py", name, 0)
+
+
+def train_classes(parsed):
+    return read_clips(parsed, "train")[0].classes
+
+
+def test_classes_of_a_list_of_ones_own_are_numbered(tmp_path, caplog):
+    caplog.set_level("INFO", "i3d")
+    lines = "a.mp4 0\nb.mp4 1\nc.mp4 2\n"
+    for name in ("my_config", VIDEO):
+        assert train_classes(parsed_with(tmp_path, lines, name=name)) == numbered_labels(400)
+        assert "train.txt: has 3 classes, the network 400: classes are numbered; " in caplog.text
+        assert "set --cfg-options model.cls_head.num_classes=3" in caplog.text
+        caplog.clear()
+    assert train_classes(parsed_with(tmp_path, lines, num_classes=3)) == numbered_labels(3)
+    assert "to name them: write them into train.classes.txt beside it, one a line" in caplog.text
+    (tmp_path / "train.classes.txt").write_text("left\nright\nup\n")
+    parsed = parsed_with(tmp_path, lines, num_classes=3)
+    assert train_classes(parsed) == ("left", "right", "up")
+    assert read_clips(parsed, "val", ("left", "right", "up"))[0].classes == ("left", "right", "up")
+    assert train_classes(parsed_with(tmp_path, lines)) == numbered_labels(400)
+    with pytest.raises(InputError, match=r"train\.txt:3: '2': "):
+        train_classes(parsed_with(tmp_path, lines, num_classes=2))
+
+
+@pytest.mark.parametrize(("name", "expected"), [("my_config", "class 0"), (VIDEO, "abseiling")])
+def test_a_list_with_all_numbers_of_the_recipes_dataset_has_its_names(tmp_path, name, expected):
+    lines = "".join(f"{number}.mp4 {number}\n" for number in range(400))
+    assert train_classes(parsed_with(tmp_path, lines, name=name))[0] == expected
+
+
+def test_lists_of_ucf101_name_their_classes_in_both_commands(tmp_path, caplog):
+    file = "ucf101_train_split_1_videos.txt"
+    lines = "ApplyEyeMakeup/a.avi 0\nArchery/b.avi 2\n"
+    parsed = parsed_with(tmp_path, lines, file=file, num_classes=101)
+    clips = read_clips(parsed, "train")[0]
+    options = ListOptions(root=tmp_path)
+    assert clips.classes == read_named_dataset(tmp_path / file, options, dataset="kinetics400").classes
+    assert clips.classes == dataset_labels("ucf101")
+    assert [clip.labels for clip in clips] == [(0,), (2,)]
+    assert train_classes(parsed_with(tmp_path, lines, file=file)) == numbered_labels(400)
+    assert f"{file}: has 101 classes, the network 400: classes are numbered" in caplog.text
 
 
 @pytest.mark.parametrize("version", [0, 1])
