@@ -100,7 +100,8 @@ def read_named_dataset(
     if num_classes is not None and num_listed < num_classes:
         what = f"{counted(num_listed, 'class', 'classes')}, the network {num_classes}"
         todo = f"to train and to name those of the list only, set {where_number}={num_listed}"
-        log.warning("%s: has %s: classes are numbered; %s", printable(str(source)), what, todo)
+        if is_first_rank():
+            log.warning("%s: has %s: classes are numbered; %s", printable(str(source)), what, todo)
         clips = replace(clips, classes=numbered_labels(num_classes))
     elif is_numbered(clips.classes):
         what = f"the list numbers its {counted(num_listed, 'class', 'classes')}, which stay without names"

@@ -162,7 +162,8 @@ def from_config(
 def _dataset(name: str, lists: Sequence[ClipList | None], num_classes: int) -> str:
     """The public dataset whose classes a config has; "": unknown.
 
-    Its name, or that of a list or of a folder of clips, must contain that of the dataset. The number of classes alone shows nothing: it is the default of a config.
+    Its name, or that of a list or of a folder of clips, must contain that of the dataset. The number of classes alone
+    shows nothing: it is the default of a config.
     """
     if (published := RECIPES.get(ALIASES.get(name, name))) is not None and published.network.num_classes == num_classes:
         return published.dataset
