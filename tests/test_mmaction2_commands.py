@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from i3d.cli.mmaction2.arguments import ConfigArguments, kinetics_lists, read_clips, read_config_arguments
 from i3d.cli.options import ListOptions
@@ -19,7 +20,7 @@ from i3d.cli.run.setup import read_named_dataset
 from i3d.data.labels import dataset_labels, numbered_labels
 from i3d.errors import InputError
 from i3d.models.factory import build_network
-from i3d.recipes.io import config_notes, load_recipe
+from i3d.recipes.io import config_notes, load_recipe, with_training
 from i3d.recipes.mmaction2.from_config import ClipList, from_config
 from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.mmaction2.parse import Table, read_config
@@ -28,6 +29,7 @@ from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import ResNetSettings
 from i3d.recipes.training import Adam, AdamW, CosineSchedule
 from i3d.training.optimizer import build_optimizer, lr_factor, scaled_lr, set_lr, step_lr
+from i3d.weights.initialize import load_initial_weights
 from support.commands import run_here
 from support.mmaction2_configs import (
     CONFIGS_0,
@@ -40,7 +42,7 @@ from support.mmaction2_configs import (
     dumped,
     write_configs_1,
 )
-from support.mmaction2_runs import NAMES_1, RAW, TINY_1, VIDEO, config, tiny_0, tiny_checkpoint, tiny_test
+from support.mmaction2_runs import NAMES_1, RAW, TINY_1, TINY_MODEL, VIDEO, config, tiny_0, tiny_checkpoint, tiny_test
 from support.paths import ROOT
 
 
@@ -427,6 +429,63 @@ def test_lists_of_ucf101_name_their_classes_in_both_commands(tmp_path, caplog):
     assert [clip.labels for clip in clips] == [(0,), (2,)]
     assert train_classes(parsed_with(tmp_path, lines, file=file)) == numbered_labels(400)
     assert f"{file}: has 101 classes, the network 400: classes are numbered" in caplog.text
+
+
+PRETRAINED = [
+    ("pretrained='x.pth'", "", ("x.pth", False), "pretrained of the backbone"),
+    ("init_cfg=dict(type='Pretrained', checkpoint='x.pth')", "", ("x.pth", False), "checkpoint of the backbone"),
+    ("init_cfg=dict(type='Pretrained', checkpoint='x.pth', prefix='backbone.')", "", ("x.pth", False), "at random"),
+    ("pretrained='x.pth'", "load_from = 'y.pth'\n", ("y.pth", True), ""),
+    ("pretrained=None", "load_from = 'y.pth'\n", ("y.pth", True), ""),
+    ("pretrained='torchvision://resnet50'", "", ("timm/resnet50.tv_in1k", True), ""),
+]
+
+
+@pytest.mark.parametrize(("key", "more", "expected", "note"), PRETRAINED)
+def test_weights_of_the_backbone_leave_the_classifier_random(tmp_path, key, more, expected, note):
+    text = config_0().replace("pretrained='torchvision://resnet50'", key).replace("load_from = None\n", more)
+    parsed = read_config_arguments(str(config(tmp_path, text)), []).config
+    assert (parsed.recipe.training.init, parsed.recipe.training.init_classifier) == expected
+    assert note in " ".join(parsed.notes)
+    assert more or not note or "the classifier starts at random; load_from loads both" in " ".join(parsed.notes)
+
+
+@pytest.mark.parametrize("prefix", ["backbone.", ""])
+@pytest.mark.parametrize("with_classifier", [True, False])
+def test_only_the_backbone_of_a_file_is_loaded(tmp_path, prefix, with_classifier):
+    path = tiny_checkpoint(tmp_path / "weights" / "x.pth")
+    content = torch.load(path, weights_only=True)
+    if not prefix:
+        state = content["state_dict"].items()
+        own = {key.removeprefix("backbone."): value for key, value in state if key.startswith("backbone.")}
+        torch.save({"state_dict": own}, path)
+    options = [*TINY_MODEL[:2], TINY_MODEL[3], f"model.backbone.pretrained={path}"]
+    recipe = read_config_arguments(RAW, options).config.recipe
+    recipe = with_training(recipe, {"init_classifier": with_classifier})
+    torch.manual_seed(1)
+    net = build_network(recipe.network)
+    before = net.fc.weight.clone()
+    line, _ = load_initial_weights(net, str(path), recipe)
+    stored = content["state_dict"]
+    assert torch.equal(net.conv1.conv.weight, stored["backbone.conv1.conv.weight"])
+    is_loaded = bool(prefix) and with_classifier
+    assert torch.equal(net.fc.weight, stored["cls_head.fc_cls.weight"] if is_loaded else before)
+    assert ("random classifier of 400 classes" in line) is not is_loaded
+    assert ("that of the file is left out" in line) is (bool(prefix) and not with_classifier)
+
+
+def test_the_last_state_of_a_run_by_the_name_of_mmaction2(tmp_path, monkeypatch):
+    """`latest.pth` is the state that a run of i3d resumes from in any case; another name may mean an earlier one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    result = run_train_tool(RAW, "--resume-from", "run/latest.pth", "--work-dir", "other")
+    assert "a run resumes in its own folder; give --work-dir run, or none" in result.stderr
+    for flag in ("--resume-from", "--resume"):
+        result = run_train_tool(RAW, flag, "run/epoch_3.pth")
+        assert result.returncode == 2
+        assert f"{flag} run/epoch_3.pth: there is no such file; a run of i3d resumes from its last" in result.stderr
+        assert f"give its folder, run, or the command of the run without {flag}" in result.stderr
 
 
 @pytest.mark.parametrize("version", [0, 1])

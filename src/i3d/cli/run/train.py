@@ -53,6 +53,8 @@ def _recipe(options: TrainOptions) -> Recipe:
     """The recipe, then --set, then the options that have a name of their own."""
     names = ("init", "epochs", "batch_size", "accumulate", "validate_every")
     changes = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.init is not None:
+        changes["init_classifier"] = True
     if options.init == "none":
         changes["init"] = ""
     if options.epochs is not None:

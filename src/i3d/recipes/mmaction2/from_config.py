@@ -315,8 +315,10 @@ def _training(
         why = "resumes the run of load_from, which is no run of i3d"
         raise config.wrong("resume", why, "write resume=False to start from its weights")
     fields = (read_training_1 if version else read_training_0)(config)
+    load_from = config.take("load_from", "")
     fields |= {
-        "init": config.take("load_from", "") or model.init,
+        "init": load_from or model.init,
+        "init_classifier": bool(load_from) or model.init_classifier,
         "input": "frames" if train.frames else "videos",
         "batch_size": train.batch_size,
         "sync_norms": model.sync_norms,
