@@ -12,12 +12,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from i3d.cli.mmaction2.arguments import kinetics_lists, read_config_arguments
+from i3d.cli.mmaction2.arguments import ConfigArguments, kinetics_lists, read_clips, read_config_arguments
+from i3d.cli.options import ListOptions
+from i3d.cli.run.setup import read_named_dataset
+from i3d.data.labels import dataset_labels, numbered_labels
 from i3d.errors import InputError
 from i3d.models.factory import build_network
-from i3d.recipes.io import config_notes, load_recipe
-from i3d.recipes.mmaction2.from_config import from_config
+from i3d.recipes.io import config_notes, load_recipe, with_training
+from i3d.recipes.mmaction2.from_config import ClipList, from_config
 from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.mmaction2.parse import Table, read_config
 from i3d.recipes.mmaction2.to_config import to_config
@@ -25,6 +29,7 @@ from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import ResNetSettings
 from i3d.recipes.training import Adam, AdamW, CosineSchedule
 from i3d.training.optimizer import build_optimizer, lr_factor, scaled_lr, set_lr, step_lr
+from i3d.weights.initialize import load_initial_weights
 from support.commands import run_here
 from support.mmaction2_configs import (
     CONFIGS_0,
@@ -37,7 +42,7 @@ from support.mmaction2_configs import (
     dumped,
     write_configs_1,
 )
-from support.mmaction2_runs import NAMES_1, RAW, TINY_1, VIDEO, config, tiny_0, tiny_checkpoint, tiny_test
+from support.mmaction2_runs import NAMES_1, RAW, TINY_1, TINY_MODEL, VIDEO, config, tiny_0, tiny_checkpoint, tiny_test
 from support.paths import ROOT
 
 
@@ -344,6 +349,143 @@ def test_lists_of_published_recipes_have_the_documented_names(tmp_path, monkeypa
     (tmp_path / "data" / "kinetics400").mkdir(parents=True)
     (tmp_path / "data" / "kinetics400" / "kinetics_val_list.txt").write_text("")  # earlier
     assert read_config_arguments(RAW, []).config.lists["val"].ann_file == "data/kinetics400/kinetics_val_list.txt"
+
+
+OWN, CUSTOM = "data/own/train.txt", "my_config"
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "num_classes", "expected"),
+    [
+        (CUSTOM, OWN, 400, ""),  # the default of a config
+        (CUSTOM, "data/ucf101/ucf101_train_split_1_videos.txt", 400, ""),
+        (CUSTOM, "data/kinetics700/train.txt", 400, ""),
+        (CUSTOM, "data/k4000/train.txt", 400, ""),
+        (CUSTOM, "data/kinetics400/train.txt", 600, ""),
+        (CUSTOM, "data/kinetics400/train.txt", 3, ""),
+        (CUSTOM, "data/own/kinetics400_train_list_videos.txt", 400, "kinetics400"),
+        (CUSTOM, "data/kinetics400/train.txt", 400, "kinetics400"),
+        (CUSTOM, "data/Kinetics-600/train.txt", 600, "kinetics600"),
+        ("r50_k400", OWN, 400, "kinetics400"),
+        (RAW, OWN, 400, "kinetics400"),
+        (RAW, OWN, 3, ""),
+    ],
+)
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_dataset_is_known_by_names_and_not_by_the_number_of_classes(version, name, train, num_classes, expected):
+    recipe = named_recipe(VIDEO)
+    lists = {split: ClipList(train, "clips", "videos", None, 1) for split in ("train", "val", "test")}
+    table = to_config(recipe, lists, version=version)
+    table["model"]["cls_head"]["num_classes"] = num_classes
+    assert from_config(table, where="a.py", name=name).recipe.dataset == expected
+
+
+def parsed_with(folder, lines, *, file="train.txt", name="my_config", num_classes=400):
+    """A config whose list has these lines, read."""
+    (folder / file).write_text(lines)
+    clips = ClipList(str(folder / file), str(folder), "videos", None, 1)
+    table = to_config(named_recipe(VIDEO), dict.fromkeys(("train", "val", "test"), clips), version=0)
+    table["model"]["cls_head"]["num_classes"] = num_classes
+    return ConfigArguments(from_config(table, where="a.py", name=name), "a.py", name, 0)
+
+
+def train_classes(parsed):
+    return read_clips(parsed, "train")[0].classes
+
+
+def test_classes_of_a_list_of_ones_own_are_numbered(tmp_path, caplog):
+    caplog.set_level("INFO", "i3d")
+    lines = "a.mp4 0\nb.mp4 1\nc.mp4 2\n"
+    for name in ("my_config", VIDEO):
+        assert train_classes(parsed_with(tmp_path, lines, name=name)) == numbered_labels(400)
+        assert "train.txt: has 3 classes, the network 400: classes are numbered; " in caplog.text
+        assert "set --cfg-options model.cls_head.num_classes=3" in caplog.text
+        caplog.clear()
+    assert train_classes(parsed_with(tmp_path, lines, num_classes=3)) == numbered_labels(3)
+    assert "to name them: write them into train.classes.txt beside it, one a line" in caplog.text
+    (tmp_path / "train.classes.txt").write_text("left\nright\nup\n")
+    parsed = parsed_with(tmp_path, lines, num_classes=3)
+    assert train_classes(parsed) == ("left", "right", "up")
+    assert read_clips(parsed, "val", ("left", "right", "up"))[0].classes == ("left", "right", "up")
+    assert train_classes(parsed_with(tmp_path, lines)) == numbered_labels(400)
+    with pytest.raises(InputError, match=r"train\.txt:3: '2': "):
+        train_classes(parsed_with(tmp_path, lines, num_classes=2))
+
+
+@pytest.mark.parametrize(("name", "expected"), [("my_config", "class 0"), (VIDEO, "abseiling")])
+def test_a_list_with_all_numbers_of_the_recipes_dataset_has_its_names(tmp_path, name, expected):
+    lines = "".join(f"{number}.mp4 {number}\n" for number in range(400))
+    assert train_classes(parsed_with(tmp_path, lines, name=name))[0] == expected
+
+
+def test_lists_of_ucf101_name_their_classes_in_both_commands(tmp_path, caplog):
+    file = "ucf101_train_split_1_videos.txt"
+    lines = "ApplyEyeMakeup/a.avi 0\nArchery/b.avi 2\n"
+    parsed = parsed_with(tmp_path, lines, file=file, num_classes=101)
+    clips = read_clips(parsed, "train")[0]
+    options = ListOptions(root=tmp_path)
+    assert clips.classes == read_named_dataset(tmp_path / file, options, dataset="kinetics400").classes
+    assert clips.classes == dataset_labels("ucf101")
+    assert [clip.labels for clip in clips] == [(0,), (2,)]
+    assert train_classes(parsed_with(tmp_path, lines, file=file)) == numbered_labels(400)
+    assert f"{file}: has 101 classes, the network 400: classes are numbered" in caplog.text
+
+
+PRETRAINED = [
+    ("pretrained='x.pth'", "", ("x.pth", False), "pretrained of the backbone"),
+    ("init_cfg=dict(type='Pretrained', checkpoint='x.pth')", "", ("x.pth", False), "checkpoint of the backbone"),
+    ("init_cfg=dict(type='Pretrained', checkpoint='x.pth', prefix='backbone.')", "", ("x.pth", False), "at random"),
+    ("pretrained='x.pth'", "load_from = 'y.pth'\n", ("y.pth", True), ""),
+    ("pretrained=None", "load_from = 'y.pth'\n", ("y.pth", True), ""),
+    ("pretrained='torchvision://resnet50'", "", ("timm/resnet50.tv_in1k", True), ""),
+]
+
+
+@pytest.mark.parametrize(("key", "more", "expected", "note"), PRETRAINED)
+def test_weights_of_the_backbone_leave_the_classifier_random(tmp_path, key, more, expected, note):
+    text = config_0().replace("pretrained='torchvision://resnet50'", key).replace("load_from = None\n", more)
+    parsed = read_config_arguments(str(config(tmp_path, text)), []).config
+    assert (parsed.recipe.training.init, parsed.recipe.training.init_classifier) == expected
+    assert note in " ".join(parsed.notes)
+    assert more or not note or "the classifier starts at random; load_from loads both" in " ".join(parsed.notes)
+
+
+@pytest.mark.parametrize("prefix", ["backbone.", ""])
+@pytest.mark.parametrize("with_classifier", [True, False])
+def test_only_the_backbone_of_a_file_is_loaded(tmp_path, prefix, with_classifier):
+    path = tiny_checkpoint(tmp_path / "weights" / "x.pth")
+    content = torch.load(path, weights_only=True)
+    if not prefix:
+        state = content["state_dict"].items()
+        own = {key.removeprefix("backbone."): value for key, value in state if key.startswith("backbone.")}
+        torch.save({"state_dict": own}, path)
+    options = [*TINY_MODEL[:2], TINY_MODEL[3], f"model.backbone.pretrained={path}"]
+    recipe = read_config_arguments(RAW, options).config.recipe
+    recipe = with_training(recipe, {"init_classifier": with_classifier})
+    torch.manual_seed(1)
+    net = build_network(recipe.network)
+    before = net.fc.weight.clone()
+    line, _ = load_initial_weights(net, str(path), recipe)
+    stored = content["state_dict"]
+    assert torch.equal(net.conv1.conv.weight, stored["backbone.conv1.conv.weight"])
+    is_loaded = bool(prefix) and with_classifier
+    assert torch.equal(net.fc.weight, stored["cls_head.fc_cls.weight"] if is_loaded else before)
+    assert ("random classifier of 400 classes" in line) is not is_loaded
+    assert ("that of the file is left out" in line) is (bool(prefix) and not with_classifier)
+
+
+def test_the_last_state_of_a_run_by_the_name_of_mmaction2(tmp_path, monkeypatch):
+    """`latest.pth` is the state that a run of i3d resumes from in any case; another name may mean an earlier one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    result = run_train_tool(RAW, "--resume-from", "run/latest.pth", "--work-dir", "other")
+    assert "a run resumes in its own folder; give --work-dir run, or none" in result.stderr
+    for flag in ("--resume-from", "--resume"):
+        result = run_train_tool(RAW, flag, "run/epoch_3.pth")
+        assert result.returncode == 2
+        assert f"{flag} run/epoch_3.pth: there is no such file; a run of i3d resumes from its last" in result.stderr
+        assert f"give its folder, run, or the command of the run without {flag}" in result.stderr
 
 
 @pytest.mark.parametrize("version", [0, 1])

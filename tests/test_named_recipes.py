@@ -36,6 +36,7 @@ def flat(tree, name=""):
 
 
 OFF = {  # what none of the ports does
+    "training.init_classifier": True,
     "training.accumulate": 1, "training.optimizer.nesterov": False, "training.warmup_epochs": 0.0,
     "training.warmup_steps": 0, "training.factors.norm_decay": 1.0, "training.factors.bias_decay": 1.0,
     "training.factors.bias_lr": 1.0, "training.factors.layers": (),

@@ -123,6 +123,7 @@ class Training(Settings):
     """A training run. The defaults are MMAction2's for I3D-R50 on Kinetics-400."""
 
     init: str = "timm/resnet50.tv_in1k"  # initial weights: a file, a hub name, or "" for random ones
+    init_classifier: bool = True  # with the classifier of the initial weights, where it fits; else a random one
     input: Literal["videos", "frames"] = "videos"  # what the published recipe reads
     epochs: int = Field(default=100, ge=1, le=1_000_000)
     steps: int | None = Field(default=None, ge=1, le=1_000_000_000)  # instead of epochs

@@ -14,6 +14,7 @@ from torch.distributed.fsdp import fully_shard
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
+from i3d.data.labels import dataset_labels
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
@@ -176,6 +177,13 @@ def training_of(recipe: Recipe) -> Training:
     if recipe.training is None:
         raise InputError(f"the recipe {recipe.name} has no training settings; choose another (`i3d models`)")
     return recipe.training
+
+
+def dataset_of(recipe: Recipe, classes: tuple[str, ...]) -> str:
+    """The dataset of the recipe if the classes of the clips are its classes, else ""."""
+    known = dataset_labels(recipe.dataset)
+    is_same = len(classes) == recipe.network.num_classes if known is None else classes == known
+    return recipe.dataset if is_same else ""
 
 
 def check_sync_norms(training: Training, device: str) -> None:

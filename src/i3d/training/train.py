@@ -43,6 +43,7 @@ from i3d.training.setup import (
     build_train_state,
     check_clip_shape,
     check_training_runtime,
+    dataset_of,
     training_of,
 )
 from i3d.training.state import TrainerState
@@ -361,10 +362,9 @@ def _resolve_recipe(
         )
     if len(annotations.classes) < 2:
         raise InputError(f"{where}: all clips are of one class; add clips of another class")
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"dataset": dataset_of(recipe, annotations.classes)}
     if recipe.network.num_classes != len(annotations.classes):
-        network = recipe.network.model_copy(update={"num_classes": len(annotations.classes)})
-        changes = {"network": network, "dataset": ""}
+        changes["network"] = recipe.network.model_copy(update={"num_classes": len(annotations.classes)})
     if compute.precision is not None:
         precision = arithmetic_of(compute.precision, pick_device(local_device(compute.device)))
         loss_scale = training.loss_scale if precision == "fp16" else 0.0

@@ -25,18 +25,20 @@ def load_initial_weights(
     """Load weights into a network; returns a line for the log, and the SHA-256 of the file ("": random weights).
 
     `source`: whatever `load_weights` takes, or "" to leave the network as it is. The classifier stays random if the
-    source has another number of classes or is a 2D network. If the file names the same `classes` in another order, the
-    classifier follows the names. Any other missing or mismatched weight is a WeightsError.
+    source has another number of classes or is a 2D network, or without `training.init_classifier`. If the file names
+    the same `classes` in another order, the classifier follows the names. Any other missing or mismatched weight is a
+    WeightsError.
     """
     if source in ("", "none"):
         return "weights: random", ""
     weights = _load(source, recipe)
     is_2d = "inflated" in weights.card.origin.get("changes", "")
     expected, stored = net.state_dict(), set(weights.report.loaded)  # what a file lacks is random in the state
+    has_classifier = not is_2d and (recipe.training is None or recipe.training.init_classifier)
     loaded = {
         key: tensor
         for key, tensor in weights.state.items()
-        if (not key.startswith(net.head_prefix) if is_2d else key in stored)
+        if (is_2d or key in stored) and (has_classifier or not key.startswith(net.head_prefix))
         if key in expected and tensor.shape == expected[key].shape
     }
     missing = [key for key in expected if key not in loaded and not key.startswith(net.head_prefix)]
@@ -45,7 +47,7 @@ def load_initial_weights(
             f"{source}: does not fit the network of {recipe.name}: {len(missing)} weights are missing or of "
             f"another shape, such as {missing[0]}; give weights of this network, or --init none"
         )
-    order = _order_of_classes(weights, classes)
+    order = _order_of_classes(weights, classes) if has_classifier else None
     if order is not None:
         loaded |= {key: tensor[order] for key, tensor in loaded.items() if key.startswith(net.head_prefix)}
     with torch.no_grad():
@@ -53,6 +55,8 @@ def load_initial_weights(
             expected[key].copy_(tensor)
     is_whole = all(key in loaded for key in expected)
     head = "" if is_whole else f", random classifier of {recipe.network.num_classes} classes"
+    is_left_out = not has_classifier and not is_2d and any(key.startswith(net.head_prefix) for key in stored)
+    head += " (that of the file is left out)" if is_left_out else ""
     head += "" if order is None else ", classifier in the order of the clips' classes"
     line = f"weights: {printable(source)} ({weights.format}, {weights.card.recipe.name}), {len(loaded)} tensors{head}"
     return line, weights.sha256

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from i3d.cli.checks import check_no_empty
 from i3d.cli.options import FrameOptions, ListOptions
-from i3d.cli.run.setup import frame_naming, read_dataset
+from i3d.cli.run.setup import frame_naming, read_dataset, read_named_dataset
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
-from i3d.data.labels import dataset_labels, numbered_labels
+from i3d.data.labels import numbered_labels
 from i3d.errors import InputError, printable
 from i3d.recipes.mmaction2.from_config import ClipList, Config, from_config, version_of
 from i3d.recipes.mmaction2.learning_rate import Written, lr_batch, published_batch, with_base_batch
@@ -175,8 +175,13 @@ def config_words(message: str, version: int, split: str) -> str:
     return message
 
 
-def read_clips(parsed: ConfigArguments, split: str) -> tuple[Annotations, FrameNaming | None]:
-    """The clips of a split, with the classes that the network has; and their frame naming."""
+def read_clips(
+    parsed: ConfigArguments, split: str, classes: tuple[str, ...] = ()
+) -> tuple[Annotations, FrameNaming | None]:
+    """The clips of a split, with the classes that the network has; and their frame naming.
+
+    `classes`: their names, in the order of the numbers of the list; () for training: those that are known.
+    """
     recipe, clip_list = parsed.config.recipe, parsed.config.lists.get(split)
     key = f"{split}_dataloader.dataset.ann_file" if parsed.version else f"data.{split}.ann_file"
     if clip_list is None:
@@ -186,9 +191,7 @@ def read_clips(parsed: ConfigArguments, split: str) -> tuple[Annotations, FrameN
             f"{clip_list.ann_file}: no such list of clips for {split}; create it, or name another: "
             f"--cfg-options {key}=LIST"
         )
-    known = dataset_labels(recipe.dataset)
-    num_classes = recipe.network.num_classes
-    classes = known if known is not None and len(known) == num_classes else numbered_labels(num_classes)
+    num_classes, setting = recipe.network.num_classes, "--cfg-options model.cls_head.num_classes"
     options = ListOptions(
         root=Path(clip_list.prefix or "."),
         list_format=clip_list.format,
@@ -196,6 +199,11 @@ def read_clips(parsed: ConfigArguments, split: str) -> tuple[Annotations, FrameN
         allow_outside=not clip_list.prefix,
     )
     with in_config_words(parsed.version, split):
-        clips = read_dataset(Path(clip_list.ann_file), options, classes=classes)
+        source = Path(clip_list.ann_file)
+        if split == "train" and not classes:
+            how: Any = {"num_classes": num_classes, "where_number": setting}
+            clips = read_named_dataset(source, options, dataset=recipe.dataset, **how)
+        else:
+            clips = read_dataset(source, options, classes=classes or numbered_labels(num_classes))
     frames = FrameOptions(clip_list.template, clip_list.first_index)
     return clips, frame_naming(frames, "flow" if recipe.network.in_channels == 2 else "rgb")

@@ -118,7 +118,7 @@ def evaluate_by_config(
             f"{checkpoint}: has another network than {parsed.given} ({what}); give the config that it was trained by, "
             "with the --cfg-options of that training"
         )
-    clips, naming = read_clips(parsed, "test")
+    clips, naming = read_clips(parsed, "test", weights.card.labels)
     with output.ProgressBar("test") as bar, in_config_words(parsed.version, "test"):
         protocol = EvaluationProtocol(protocol_name(recipe.protocol), recipe)
         (evaluation,) = evaluate_protocols(

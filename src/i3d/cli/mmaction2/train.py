@@ -58,7 +58,7 @@ def _train(options: argparse.Namespace, device: str | None) -> None:
         check_test(tested)
     _check_initial_weights(options.config, parsed.config.recipe)
     clips, naming = read_clips(parsed, "train")
-    to_validate = read_clips(parsed, "val")[0] if validates else None
+    to_validate = read_clips(parsed, "val", clips.classes)[0] if validates else None
     with output.ProgressBar("starting", lines=True) as progress, in_config_words(parsed.version, "train"):
         result = run(
             recipe,
@@ -142,6 +142,12 @@ def _work_dir(options: argparse.Namespace, parsed: ConfigArguments) -> Path:
         return default
     path, given = Path(state), printable(state)
     where = f"--resume-from {given}" if options.resume_from else f"--resume {given}"
+    if not path.exists() and (path.parent / "run.json").is_file():
+        if path.name != "latest.pth":
+            flag, folder_of_run = where.split()[0], printable(str(path.parent))
+            todo = f"give its folder, {folder_of_run}, or the command of the run without {flag}"
+            raise InputError(f"{where}: there is no such file; a run of i3d resumes from its last state: {todo}")
+        path = path.parent  # MMAction2's name for the last state, which is what a run resumes from
     if not path.exists():
         raise InputError(f"{where}: there is no such file or folder; check the path")
     folder = path if path.is_dir() else path.parent

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from i3d.data.annotations import Annotations
 from i3d.data.class_files import class_names
 from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNaming
+from i3d.data.labels import CLASSES_SUFFIX, dataset_labels, is_numbered, numbered_labels
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, counted, printable
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ClipProtocol, FlowMethod
@@ -70,6 +72,42 @@ def read_dataset(
     for warning in annotations.warnings if is_first_rank() else ():
         log.warning(printable(warning))
     return annotations
+
+
+def read_named_dataset(
+    source: Path,
+    options: ListOptions,
+    *,
+    dataset: str,
+    num_classes: int | None = None,
+    where_number: str = "",
+) -> Annotations:
+    """The clips of a list that a recipe is trained on, with the names of their classes where these are known.
+
+    Names are those of --classes, of the list, or of the file beside it. A list of numbers has the names of `dataset` if
+    it has as many classes. Else classes are numbered, which is logged. `num_classes`: of the network, None: as many as
+    the list has; `where_number` is the setting of it.
+    """
+    clips = read_dataset(source, options)
+    known = dataset_labels(dataset)
+    if options.classes is None and is_numbered(clips.classes) and known is not None:
+        clips = clips.with_classes(known) if len(clips.classes) == len(known) else clips
+    num_listed, beside = len(clips.classes), source.with_suffix(CLASSES_SUFFIX).name
+    todo = f"write them into {beside} beside it, one a line"
+    todo = todo if where_number else f"--classes FILE, or {todo}"
+    if num_classes is not None and num_listed > num_classes:
+        return read_dataset(source, options, classes=numbered_labels(num_classes))  # an InputError with the line
+    if num_classes is not None and num_listed < num_classes:
+        what = f"{counted(num_listed, 'class', 'classes')}, the network {num_classes}"
+        todo = f"to train and to name those of the list only, set {where_number}={num_listed}"
+        if is_first_rank():
+            log.warning("%s: has %s: classes are numbered; %s", printable(str(source)), what, todo)
+        clips = replace(clips, classes=numbered_labels(num_classes))
+    elif is_numbered(clips.classes):
+        what = f"the list numbers its {counted(num_listed, 'class', 'classes')}, which stay without names"
+        of_dataset = "" if known is None or where_number else f"; use --classes {dataset} if these are its numbers"
+        log.info("%s: %s; to name them: %s%s", printable(str(source)), what, todo, of_dataset)
+    return clips
 
 
 def warn_if_incomplete(weights: Weights) -> None:

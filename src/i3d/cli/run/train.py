@@ -2,10 +2,10 @@
 
 from i3d.cli import output
 from i3d.cli.messages import if_interrupted, is_first_rank, log
-from i3d.cli.run.setup import cache_in, frame_naming, read_dataset
+from i3d.cli.run.setup import cache_in, frame_naming, read_dataset, read_named_dataset
 from i3d.cli.train import TrainOptions
 from i3d.data.annotations import Annotations
-from i3d.data.labels import dataset_labels, is_numbered
+from i3d.data.labels import is_numbered
 from i3d.errors import printable
 from i3d.recipes.io import config_notes, load_recipe, with_overrides, with_training
 from i3d.recipes.recipe import Recipe
@@ -53,6 +53,8 @@ def _recipe(options: TrainOptions) -> Recipe:
     """The recipe, then --set, then the options that have a name of their own."""
     names = ("init", "epochs", "batch_size", "accumulate", "validate_every")
     changes = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.init is not None:
+        changes["init_classifier"] = True
     if options.init == "none":
         changes["init"] = ""
     if options.epochs is not None:
@@ -70,15 +72,7 @@ def _recipe(options: TrainOptions) -> Recipe:
 def _clips(recipe: Recipe, options: TrainOptions) -> tuple[Annotations, Annotations | None]:
     """Clips to train on and to validate on, which number their classes alike."""
     data, dataset = options.data, options.dataset
-    clips = read_dataset(data, dataset)
-    known = dataset_labels(recipe.dataset)
-    num_classes = len(clips.classes)
-    if dataset.classes is None and known is not None and is_numbered(clips.classes):
-        if num_classes == len(known):
-            clips = read_dataset(data, dataset, classes=tuple(known))
-        else:
-            todo = f"use --classes {recipe.dataset} if these are its numbers"
-            log.info("the list numbers its %d classes; %s", num_classes, todo)
+    clips = read_named_dataset(data, dataset, dataset=recipe.dataset)
     has_train, has_val = ((clips.splits_N == number).any() for number in (0, 1))
     training = clips.select_split("train") if has_train else clips
     if not options.validate:

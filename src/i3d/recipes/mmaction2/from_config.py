@@ -1,6 +1,8 @@
 """Translate an MMAction2 config into a recipe and its lists of clips."""
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +19,7 @@ from i3d.recipes.mmaction2.places import recipe_error
 from i3d.recipes.mmaction2.section import Section
 from i3d.recipes.mmaction2.testing import TestOutput, read_test_output
 from i3d.recipes.mmaction2.training import read_training_0, read_training_1
+from i3d.recipes.named import ALIASES, RECIPES
 from i3d.recipes.recipe import Recipe
 
 ONLY_IN_1: Final = {"train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
@@ -44,6 +47,7 @@ REFUSED_IN_TRAINING: Final = {
     "strategy": "is not built",
 }
 MAX_SEED: Final = 2**32
+KINETICS: Final = re.compile(r"(?:kinetics[-_]?|(?<![a-z0-9])k)(400|600)(?!\d)")
 TOP_KEYS: Final = {  # other keys of a 0.x config and of a 1.x config
     0: {"model", "data", "optimizer", "optimizer_config", "lr_config", "total_epochs", "runner", "evaluation", "fp16",
         "load_from", "resume_from", "work_dir", "train_cfg", "seed", "deterministic", "auto_scale_lr",
@@ -123,7 +127,7 @@ def from_config(
         if loader is not None
     }
     fields: dict[str, Any] = {"name": name, "network": model.network, "multi_label": model.multi_label}
-    fields["dataset"] = {400: "kinetics400", 600: "kinetics600"}.get(model.network["num_classes"], "")
+    fields["dataset"] = _dataset(name, [part.clips for part in parts.values()], model.network["num_classes"])
     fields |= _testing(model, parts, config)
     if "train" in parts and for_training:
         fields["training"] = _training(config, model, parts, version, fields["preprocessing"])
@@ -153,6 +157,20 @@ def from_config(
         output,
         validates="val" in parts,
     )
+
+
+def _dataset(name: str, lists: Sequence[ClipList | None], num_classes: int) -> str:
+    """The public dataset whose classes a config has; "": unknown.
+
+    Its name, or that of a list or of a folder of clips, must contain that of the dataset. The number of classes alone
+    shows nothing: it is the default of a config.
+    """
+    if (published := RECIPES.get(ALIASES.get(name, name))) is not None and published.network.num_classes == num_classes:
+        return published.dataset
+    places = [part for clips in lists if clips is not None for part in (clips.ann_file, clips.prefix)]
+    names = [name, *(part for place in places for part in Path(place).parts[-2:])]
+    matches = [match[1] for text in names if (match := KINETICS.search(text.lower()))]
+    return f"kinetics{num_classes}" if matches and set(matches) == {str(num_classes)} else ""
 
 
 def _validated(fields: dict[str, Any], config: Section, parts: dict[str, "_Split"], where: str) -> Recipe:
@@ -297,8 +315,10 @@ def _training(
         why = "resumes the run of load_from, which is no run of i3d"
         raise config.wrong("resume", why, "write resume=False to start from its weights")
     fields = (read_training_1 if version else read_training_0)(config)
+    load_from = config.take("load_from", "")
     fields |= {
-        "init": config.take("load_from", "") or model.init,
+        "init": load_from or model.init,
+        "init_classifier": bool(load_from) or model.init_classifier,
         "input": "frames" if train.frames else "videos",
         "batch_size": train.batch_size,
         "sync_norms": model.sync_norms,

@@ -24,6 +24,7 @@ OUR_HUB = re.compile(r"timm/(resnet(?:18|34|50|101))\.tv_in1k")
 class Model:
     network: dict[str, Any]  # fields of ResNetSettings
     init: str
+    init_classifier: bool
     average: str  # of views
     multi_label: bool
     loss: dict[str, Any]  # fields of Loss
@@ -65,9 +66,11 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
     averages = [average_clips(part) for part in (testing, head) if "average_clips" in part]
     head.ignore("average_clips")
     testing.ignore("average_clips", "max_testing_views")
+    init, init_classifier = _init(backbone, notes) if for_training else ("", True)
     return Model(
         network,
-        _init(backbone) if for_training else "",
+        init,
+        init_classifier,
         averages[0] if averages else "",
         multi_label,
         loss,
@@ -219,15 +222,22 @@ def _head(head: Section, network: dict[str, Any], *, for_training: bool) -> tupl
     return multi_label, fields
 
 
-def _init(backbone: Section) -> str:
-    """Initial weights: a file, an address, or those of torchvision by timm's name, as recipes have it."""
+def _init(backbone: Section, notes: list[str]) -> tuple[str, bool]:
+    """(initial weights: a file, an address, or those of torchvision by timm's name; whether with their classifier)."""
     backbone.only("pretrained2d", True, False, None)  # the shapes in the file show whether it is 2D
     part, key = backbone, "pretrained"
     if "init_cfg" in backbone:
         part, key = backbone.sub("init_cfg"), "checkpoint"
         part.only_class("type", "Pretrained")
+        part.only("prefix", "", "backbone", "backbone.")  # of a whole recogniser; shown by the keys in the file
+        part.ignore("map_location")
     backbone.ignore("init_cfg", "pretrained")
     name = part.take(key, "")
     if match := TORCHVISION.fullmatch(name):
-        return f"timm/{match[1]}.tv_in1k"
-    return name
+        return f"timm/{match[1]}.tv_in1k", True
+    if name:
+        notes.append(
+            f"{part.place(key)}: {key} of the backbone: of a whole network too, only the backbone is loaded, and the "
+            "classifier starts at random; load_from loads both"
+        )
+    return name, not name
