@@ -376,7 +376,10 @@ def config_1(tmp_path, more):
     [
         ("load_from = 'a.pth'\nresume = True", "resume = 'True' resumes the run of load_from"),
         ("default_hooks = dict(timer=dict(type='EMAHook'))", "type = 'EMAHook' must be 'IterTimerHook' here"),
-        ("default_hooks = dict(early_stopping=dict(type='EarlyStoppingHook'))", "min_delta must be 0 here"),
+        (
+            "default_hooks = dict(early_stopping=dict(type='EarlyStoppingHook'))",
+            "min_delta is missing, and 0.1",
+        ),
         (
             "default_hooks = dict(early_stopping=dict(type='EarlyStoppingHook', min_delta=0, monitor='acc/mean1'))",
             "monitor = 'acc/mean1' must be 'acc/top1' here",
@@ -724,7 +727,7 @@ REFUSED = [
     ("total_epochs = 100", "total_epochs = 9\nrunner = dict(max_epochs=-2)", "runner.max_epochs = '-2' must be at l"),
     ("log_level = 'INFO'", "log_level = 'INFO'\nevaluations = dict()", r"evaluations is not supported; did you mean"),
     ("log_level = 'INFO'", "custom_imports = dict(imports=['os'])", "custom_imports imports code"),
-    ("workflow = ", "custom_hooks = [dict(type='A')]\nworkflow = ", "custom_hooks adds hooks of its own"),
+    ("workflow = ", "custom_hooks = [dict(type='A')]\nworkflow = ", "'A' is a hook of the config's own"),
     ("type=dataset_type", "type='AVADataset'", "the data set 'AVADataset' is not supported"),
     ("test_mode=True", "test_mode=False", "test_mode = 'False' is not True: clips would be drawn at random"),
     ("resume_from = None", "resume_from = 'a.pth'", "resume_from = 'a.pth' cannot be gone on with here"),

@@ -35,7 +35,6 @@ REFUSED: Final = {
 }
 REFUSED_IN_TRAINING: Final = {
     "model_wrapper_cfg": "wraps the model",
-    "custom_hooks": "adds hooks of its own",
     "momentum_config": "changes the momentum",
     "omnisource": "trains on several data sets at once",
     "runner_type": "runs another loop",
@@ -47,9 +46,9 @@ MAX_SEED: Final = 2**32
 TOP_KEYS: Final = {  # other keys of a 0.x config and of a 1.x config
     0: {"model", "data", "optimizer", "optimizer_config", "lr_config", "total_epochs", "runner", "evaluation", "fp16",
         "load_from", "resume_from", "work_dir", "train_cfg", "seed", "deterministic", "auto_scale_lr",
-        "eval_config", "output_config"},
+        "eval_config", "output_config", "custom_hooks"},
     1: {"model", "train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
-        "train_cfg", "default_hooks", "auto_scale_lr", "load_from", "work_dir", "randomness"},
+        "train_cfg", "default_hooks", "custom_hooks", "auto_scale_lr", "load_from", "work_dir", "randomness"},
 }  # fmt: skip
 
 
@@ -296,7 +295,7 @@ def _training(
     if config.any("resume") is True and "load_from" in config:
         why = "resumes the run of load_from, which is no run of i3d"
         raise config.wrong("resume", why, "write resume=False to start from its weights")
-    fields = (read_training_1 if version else read_training_0)(config)
+    fields = (read_training_1 if version else read_training_0)(config, multi_label=model.multi_label)
     fields |= {
         "init": config.take("load_from", "") or model.init,
         "input": "frames" if train.frames else "videos",
