@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from i3d.cli.mmaction2.arguments import kinetics_lists, read_config_arguments
+from i3d.cli.mmaction2.arguments import read_config_arguments
 from i3d.errors import InputError
 from i3d.models.factory import build_network
 from i3d.recipes.io import config_notes, load_recipe
 from i3d.recipes.mmaction2.from_config import from_config
 from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.mmaction2.parse import Table, read_config
-from i3d.recipes.mmaction2.to_config import to_config
+from i3d.recipes.mmaction2.to_config import kinetics_lists, to_config
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import ResNetSettings
 from i3d.recipes.training import Adam, AdamW, CosineSchedule
