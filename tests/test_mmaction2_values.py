@@ -168,5 +168,5 @@ def test_a_base_that_is_not_there_is_the_published_recipe_of_its_name(tmp_path, 
 
 @pytest.mark.parametrize("base", ["../../_base_/default_runtime.py", "configs/recognition/i3d/gone.py"])
 def test_other_bases_of_mmaction2_that_are_not_there_are_named(tmp_path, base):
-    with pytest.raises(InputError, match=r"my_config.py:1: _base_ .*: there is no such file; check the path,ion2, or"):
+    with pytest.raises(InputError, match=r"my_config.py:1: _base_ .*: there is no such file; check the path, copy"):
         load_recipe(str(config(tmp_path, f"_base_ = ['{base}']\n")))

@@ -132,8 +132,8 @@ def _base(folder: Path, file: Path, place: str, above: list[Path]) -> Table:
         if (published := published_config(file.stem, place)) is not None:
             return published
     raise InputError(
-        f"{place}: {BASE} {path}: there is no such file; check the path, copy it from MMAction2, or name a published recipe "
-        "(`i3d models`) as configs/recognition/i3d/NAME.py, which needs no file"
+        f"{place}: {BASE} {path}: there is no such file; check the path, copy it from MMAction2, "
+        "or name a published recipe (`i3d models`) as configs/recognition/i3d/NAME.py, which needs no file"
     )
 
 
