@@ -2,8 +2,11 @@
 
 import pytest
 
+from i3d.cli.mmaction2.arguments import in_config_words, read_config_arguments
 from i3d.errors import InputError
+from i3d.evaluation.result import check_metrics
 from i3d.recipes.io import load_recipe
+from i3d.training.setup import check_sync_norms
 from support.mmaction2_configs import PLAIN_1, config_0, write_configs_1
 from support.mmaction2_runs import config
 
@@ -89,3 +92,51 @@ def test_other_custom_hooks_are_refused(tmp_path, more, expected):
 def test_custom_hooks_of_0x_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"custom_hooks\[0\].type = 'EMAHook' averages the weights"):
         of_0(tmp_path, "custom_hooks = [dict(type='EMAHook')]")
+
+
+@pytest.mark.parametrize(("kind", "accumulate"), [("GradientCumulativeFp16", 4), ("Fp16", 1)])
+def test_hooks_of_fp16_in_0x(tmp_path, kind, accumulate):
+    more = "cumulative_iters=4, " if accumulate > 1 else ""
+    hook = f"type='{kind}OptimizerHook', {more}loss_scale='dynamic', coalesce=True, grad_clip=dict(max_norm=9)"
+    training = of_0(tmp_path, f"optimizer_config = dict({hook})").training
+    assert (training.precision, training.loss_scale, training.accumulate) == ("fp16", 0, accumulate)
+    assert training.clip_grad_norm == 9
+    with pytest.raises(InputError, match=f"fp16 is there beside {kind}OptimizerHook"):
+        of_0(tmp_path, f"optimizer_config = dict({hook})\nfp16 = dict(loss_scale=512.)")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (
+            "train=dict(type=dataset_type, ",
+            "train=dict(type='RepeatDataset', times=2, ",
+            r":\d+: data.train.type = 'RepeatDataset' mixes .* write its inner data set .* by times",
+        ),
+        (
+            "dict(type='Flip', flip_ratio=0.5)",
+            "dict(type='ColorJitter', color_space_aug=True)",
+            "hue=0.1 instead of color_space_aug",
+        ),
+        ("type='Recognizer3D',", "type='Recognizer3D', init_cfg=dict(type='Pretrained'),", "model.init_cfg is of the"),
+    ],
+)
+def test_what_to_write_instead_is_named(tmp_path, before, after, expected):
+    text = config_0()
+    assert before in text
+    with pytest.raises(InputError, match=expected):
+        load_recipe(str(config(tmp_path, text.replace(before, after))))
+
+
+def test_synchronised_norms_on_a_cpu_are_named_by_their_line(tmp_path):
+    text = config_0().replace("norm_eval=False", "norm_eval=False, norm_cfg=dict(type='SyncBN')")
+    parsed = read_config_arguments(str(config(tmp_path, text)), [])
+    line = 1 + next(i for i, line in enumerate(text.splitlines()) if "SyncBN" in line)
+    expected = rf"my_config.py:{line}: model.backbone.norm_cfg.type = 'SyncBN': .* GPUs only; write 'BN3d'$"
+    with pytest.raises(InputError, match=expected), in_config_words(parsed, "train"):
+        check_sync_norms(parsed.config.recipe.training, "cpu")
+
+
+def test_metrics_of_several_labels_are_named():
+    with pytest.raises(InputError, match=r"these are multi-label: choose from .*mean_average_precision"):
+        check_metrics(["top_k_accuracy"], (1,), multi_label=True)

@@ -40,6 +40,7 @@ WORDS: Final = {  # and what has no such key
     "omit --list-format": "give a list",
     "use bf16 or fp32 (--precision)": "leave out --amp, or fp16 (1.x: AmpOptimWrapper) in the config",
 }
+SYNC_NORMS: Final = "sync_norms: PyTorch synchronises"
 
 
 @dataclass(frozen=True)
@@ -141,12 +142,16 @@ def choose_device(options: argparse.Namespace, script: str) -> str:
 
 
 @contextmanager
-def in_config_words(version: int, split: str) -> Iterator[None]:
+def in_config_words(parsed: ConfigArguments, split: str) -> Iterator[None]:
     """Errors that name options of `i3d` name the keys of the config instead: these commands lack the options."""
     try:
         yield
     except InputError as error:
-        raise InputError(config_words(str(error), version, split)) from error
+        message = str(error)
+        if message.startswith(SYNC_NORMS) and parsed.config.sync_norms_at:
+            key = f"{parsed.config.sync_norms_at}: model.backbone.norm_cfg.type = 'SyncBN'"
+            message = message.replace("sync_norms", key).replace("leave it out, or set freeze_norms", "write 'BN3d'")
+        raise InputError(config_words(message, parsed.version, split)) from error
 
 
 def config_words(message: str, version: int, split: str) -> str:
@@ -179,7 +184,7 @@ def read_clips(parsed: ConfigArguments, split: str) -> tuple[Annotations, FrameN
         multi_label=recipe.multi_label,
         allow_outside=not clip_list.prefix,
     )
-    with in_config_words(parsed.version, split):
+    with in_config_words(parsed, split):
         clips = read_dataset(Path(clip_list.ann_file), options, classes=classes)
     frames = FrameOptions(clip_list.template, clip_list.first_index)
     return clips, frame_naming(frames, "flow" if recipe.network.in_channels == 2 else "rgb")

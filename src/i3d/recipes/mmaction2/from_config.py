@@ -76,6 +76,7 @@ class Config:
     notes: tuple[str, ...]  # assumptions and decisions, for the log
     test_output: TestOutput = field(default_factory=TestOutput)
     validates: bool = True  # it describes a validation
+    sync_norms_at: str = ""  # `file:line` of SyncBN
 
 
 def version_of(table: Table) -> int:
@@ -151,6 +152,7 @@ def from_config(
         tuple(notes),
         output,
         validates="val" in parts,
+        sync_norms_at=model.sync_norms_at,
     )
 
 
@@ -183,6 +185,11 @@ class _Split:
         self.batch_size = loader.take("batch_size", loader.take("videos_per_gpu", 1))
         self.num_workers = loader.take("num_workers", loader.take("workers_per_gpu", 2))
         data = loader.sub("dataset")
+        if data.kind == "RepeatDataset":  # a clip may come twice before all others have come once
+            todo = (
+                "write its inner data set in its place, and multiply the epochs of the run and of its changes by times"
+            )
+            raise data.wrong("type", "mixes the clips of several epochs", todo)
         frames = data.choose("the data set", "VideoDataset", "RawframeDataset") == "RawframeDataset"
         self.pipeline = read_pipeline(data.each("pipeline"), for_training=split == "train", placement=placement)
         if not self.pipeline.sampling:
@@ -300,7 +307,7 @@ def _training(
         "init": config.take("load_from", "") or model.init,
         "input": "frames" if train.frames else "videos",
         "batch_size": train.batch_size,
-        "sync_norms": model.sync_norms,
+        "sync_norms": bool(model.sync_norms_at),
         "loss": model.loss,
         "mixup": model.mixup,
         "balance": "classes" if train.balanced else "none",

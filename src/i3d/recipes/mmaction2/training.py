@@ -29,14 +29,20 @@ def read_training_0(config: Section, *, multi_label: bool) -> dict[str, Any]:
     fields |= _paramwise(config.sub("optimizer").sub("paramwise_cfg"))
     fields |= _schedule_0(config.sub("lr_config"), epochs=epochs)
     hook = config.sub("optimizer_config")
-    kinds = ("OptimizerHook", "GradientCumulativeOptimizerHook")
-    if hook.choose("the optimiser's hook", *kinds, default="OptimizerHook") == "GradientCumulativeOptimizerHook":
+    kinds = tuple(f"{lead}{kind}OptimizerHook" for kind in ("", "Fp16") for lead in ("", "GradientCumulative"))
+    kind = hook.choose("the optimiser's hook", *kinds, default="OptimizerHook")
+    if kind.startswith("GradientCumulative"):
         fields["accumulate"] = hook.take("cumulative_iters", 1)
     hook.ignore("detect_anomalous_params")  # only reports
     fields["clip_grad_norm"] = _clip(hook.sub("grad_clip"))
     fields |= read_evaluation(config.sub("evaluation"), multi_label=multi_label)
     check_checkpoints(config.sub("checkpoint_config"))
     read_custom_hooks(config, "")
+    if "Fp16" in kind:
+        if "fp16" in config:
+            raise config.wrong("fp16", f"is there beside {kind}", "leave out one of the two")
+        hook.ignore("coalesce", "bucket_size_mb", "distributed")  # how gradients are sent
+        fields |= {"precision": "fp16", **_loss_scale(hook, 512.0)}
     if "fp16" in config:
         fields |= {"precision": "fp16", **_loss_scale(config.sub("fp16"), 512.0)}
     return fields | _ascend_amp(config)
