@@ -186,9 +186,7 @@ class _Split:
         self.num_workers = loader.take("num_workers", loader.take("workers_per_gpu", 2))
         data = loader.sub("dataset")
         if data.kind == "RepeatDataset":  # a clip may come twice before all others have come once
-            todo = (
-                "write its inner data set in its place, and multiply the epochs of the run and of its changes by times"
-            )
+            todo = "write its inner data set in its place, and multiply by times all that counts epochs"
             raise data.wrong("type", "mixes the clips of several epochs", todo)
         frames = data.choose("the data set", "VideoDataset", "RawframeDataset") == "RawframeDataset"
         self.pipeline = read_pipeline(data.each("pipeline"), for_training=split == "train", placement=placement)
