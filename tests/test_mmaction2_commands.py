@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from i3d.cli.mmaction2.arguments import ConfigArguments, kinetics_lists, read_clips, read_config_arguments
+from i3d.cli.mmaction2.arguments import ConfigArguments, read_clips, read_config_arguments
 from i3d.cli.options import ListOptions
 from i3d.cli.run.setup import read_named_dataset
 from i3d.data.labels import dataset_labels, numbered_labels
@@ -24,7 +24,7 @@ from i3d.recipes.io import config_notes, load_recipe, with_training
 from i3d.recipes.mmaction2.from_config import ClipList, from_config
 from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.mmaction2.parse import Table, read_config
-from i3d.recipes.mmaction2.to_config import to_config
+from i3d.recipes.mmaction2.to_config import kinetics_lists, to_config
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import ResNetSettings
 from i3d.recipes.training import Adam, AdamW, CosineSchedule
@@ -518,7 +518,10 @@ def config_1(tmp_path, more):
     [
         ("load_from = 'a.pth'\nresume = True", "resume = 'True' resumes the run of load_from"),
         ("default_hooks = dict(timer=dict(type='EMAHook'))", "type = 'EMAHook' must be 'IterTimerHook' here"),
-        ("default_hooks = dict(early_stopping=dict(type='EarlyStoppingHook'))", "min_delta must be 0 here"),
+        (
+            "default_hooks = dict(early_stopping=dict(type='EarlyStoppingHook'))",
+            "min_delta is missing, and 0.1",
+        ),
         (
             "default_hooks = dict(early_stopping=dict(type='EarlyStoppingHook', min_delta=0, monitor='acc/mean1'))",
             "monitor = 'acc/mean1' must be 'acc/top1' here",
@@ -866,7 +869,7 @@ REFUSED = [
     ("total_epochs = 100", "total_epochs = 9\nrunner = dict(max_epochs=-2)", "runner.max_epochs = '-2' must be at l"),
     ("log_level = 'INFO'", "log_level = 'INFO'\nevaluations = dict()", r"evaluations is not supported; did you mean"),
     ("log_level = 'INFO'", "custom_imports = dict(imports=['os'])", "custom_imports imports code"),
-    ("workflow = ", "custom_hooks = [dict(type='A')]\nworkflow = ", "custom_hooks adds hooks of its own"),
+    ("workflow = ", "custom_hooks = [dict(type='A')]\nworkflow = ", "'A' is a hook of the config's own"),
     ("type=dataset_type", "type='AVADataset'", "the data set 'AVADataset' is not supported"),
     ("test_mode=True", "test_mode=False", "test_mode = 'False' is not True: clips would be drawn at random"),
     ("resume_from = None", "resume_from = 'a.pth'", "resume_from = 'a.pth' cannot be gone on with here"),

@@ -148,3 +148,25 @@ def test_a_wrong_value_is_refused_with_its_line_in_a_test(tmp_path, before, afte
 def test_a_wrong_value_of_1x_is_refused_with_its_key(plain_1, option, key):
     with pytest.raises(InputError, match=rf": {key}: as a recipe, .*; change it, or leave it out$"):
         read_config_arguments(str(plain_1), [option])
+
+
+@pytest.mark.parametrize("name", [RAW, PLAIN_1, DOT_1])
+@pytest.mark.parametrize("lead", ["", "../../"])
+def test_a_base_that_is_not_there_is_the_published_recipe_of_its_name(tmp_path, name, lead):
+    base = f"_base_ = ['{lead}configs/recognition/i3d/{name}.py']\n"
+    whole = read_config_arguments(str(config(tmp_path, base)), []).config
+    given = read_config_arguments(name, []).config
+    assert whole.recipe.model_copy(update={"name": name}) == named_recipe(name)
+    for split, clips in given.lists.items():  # videos have no first index
+        assert (whole.lists[split].ann_file, whole.lists[split].prefix) == (clips.ann_file, clips.prefix)
+    changed = load_recipe(str(config(tmp_path, f"{base}model = dict(cls_head=dict(num_classes=3))\n")))
+    assert changed.network.num_classes == 3
+    assert changed.training.model_copy(update={"base_batch": 64}) == named_recipe(name).training
+    with pytest.raises(InputError, match="my_config.py:2: model.nothing"):
+        load_recipe(str(config(tmp_path, f"{base}model = dict(nothing=3)\n")))
+
+
+@pytest.mark.parametrize("base", ["../../_base_/default_runtime.py", "configs/recognition/i3d/gone.py"])
+def test_other_bases_of_mmaction2_that_are_not_there_are_named(tmp_path, base):
+    with pytest.raises(InputError, match=r"my_config.py:1: _base_ .*: there is no such file; check the path, copy"):
+        load_recipe(str(config(tmp_path, f"_base_ = ['{base}']\n")))

@@ -227,7 +227,11 @@ def check_metrics(names: Sequence[str], top_k: Sequence[int], *, multi_label: bo
             raise InputError(f"metric {quoted(name)}: choose from {', '.join(METRICS)}")
         if multi_label is not None and multi_label != (name in ("mean_average_precision", MMIT)):
             defined, given = ("single-label", "multi-label") if multi_label else ("multi-label", "single-label")
-            raise InputError(f"metric {quoted(name)}: is defined for {defined} classes; these are {given}")
+            others = [one for one in METRICS if (one in ("mean_average_precision", MMIT)) == multi_label]
+            raise InputError(
+                f"metric {quoted(name)}: is defined for {defined} classes; these are {given}: "
+                f"choose from {', '.join(others)}"
+            )
     if any(k < 1 for k in top_k):
         raise InputError(f"top k {min(top_k)}: must be at least 1")
 

@@ -17,16 +17,13 @@ from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.labels import numbered_labels
 from i3d.errors import InputError, printable
-from i3d.recipes.mmaction2.from_config import ClipList, Config, from_config, version_of
+from i3d.recipes.mmaction2.from_config import Config, from_config, version_of
 from i3d.recipes.mmaction2.learning_rate import Written, lr_batch, published_batch, with_base_batch
 from i3d.recipes.mmaction2.options import sets_lr, version_of_options, with_options
 from i3d.recipes.mmaction2.parse import Table, read_config
-from i3d.recipes.mmaction2.to_config import to_config
+from i3d.recipes.mmaction2.to_config import kinetics_lists, to_config, version_of_name
 from i3d.recipes.named import named_recipe
-from i3d.recipes.recipe import Recipe
 from i3d.utils.launcher import launched_as
-
-KINETICS: Final = Path("data/kinetics400")  # where MMAction2's documents put it
 
 KEYS: Final = {  # options of `i3d` that errors name: the keys of a config of 0.x and of 1.x that stand for them
     "--root": ("data.{split}.data_prefix", "{split}_dataloader.dataset.data_prefix"),
@@ -43,6 +40,7 @@ WORDS: Final = {  # and what has no such key
     "omit --list-format": "give a list",
     "use bf16 or fp32 (--precision)": "leave out --amp, or fp16 (1.x: AmpOptimWrapper) in the config",
 }
+SYNC_NORMS: Final = "sync_norms: PyTorch synchronises"
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def read_config_arguments(
         except InputError as error:
             raise InputError(f"{name_or_file}: no such config; {error}") from error
         title, where = recipe.name, f"the published recipe {recipe.name}"
-        version = int("8xb8" in title)
+        version = version_of_name(title)
         lists = kinetics_lists(recipe)
         if not options:
             notes = (published_batch(recipe),) if recipe.training and for_training else ()
@@ -119,19 +117,6 @@ def read_config_arguments(
         base_batch, note = lr_batch(before, after, is_forced=scales_lr, sets_lr=sets_lr(options))
         config = replace(config, recipe=with_base_batch(config.recipe, base_batch), notes=(*config.notes, note))
     return ConfigArguments(config, name_or_file, name, version)
-
-
-def kinetics_lists(recipe: Recipe, folder: Path = KINETICS) -> dict[str, ClipList]:
-    """The lists of a published recipe where MMAction2's documents put them: 0.x's names, or the earlier ones."""
-    frames = recipe.training is not None and recipe.training.input == "frames"
-    kind = "rawframes" if frames else "videos"
-    lists: dict[str, ClipList] = {}
-    for split in ("train", "val"):
-        places = [folder / f"kinetics400_{split}_list_{kind}.txt", folder / f"kinetics_{split}_list.txt"]
-        file = next((place for place in places if place.exists()), places[0])
-        prefix = str(folder / f"{kind}_{split}")
-        lists[split] = ClipList(str(file), prefix, "frames" if frames else "videos", None, 1)
-    return lists | {"test": lists["val"]}
 
 
 def choose_device(options: argparse.Namespace, script: str) -> str:
@@ -157,12 +142,16 @@ def choose_device(options: argparse.Namespace, script: str) -> str:
 
 
 @contextmanager
-def in_config_words(version: int, split: str) -> Iterator[None]:
+def in_config_words(parsed: ConfigArguments, split: str) -> Iterator[None]:
     """Errors that name options of `i3d` name the keys of the config instead: these commands lack the options."""
     try:
         yield
     except InputError as error:
-        raise InputError(config_words(str(error), version, split)) from error
+        message = str(error)
+        if message.startswith(SYNC_NORMS) and parsed.config.sync_norms_at:
+            key = f"{parsed.config.sync_norms_at}: model.backbone.norm_cfg.type = 'SyncBN'"
+            message = message.replace("sync_norms", key).replace("leave it out, or set freeze_norms", "write 'BN3d'")
+        raise InputError(config_words(message, parsed.version, split)) from error
 
 
 def config_words(message: str, version: int, split: str) -> str:
@@ -198,7 +187,7 @@ def read_clips(
         multi_label=recipe.multi_label,
         allow_outside=not clip_list.prefix,
     )
-    with in_config_words(parsed.version, split):
+    with in_config_words(parsed, split):
         source = Path(clip_list.ann_file)
         if split == "train" and not classes:
             how: Any = {"num_classes": num_classes, "where_number": setting}

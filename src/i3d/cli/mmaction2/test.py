@@ -119,7 +119,7 @@ def evaluate_by_config(
             "with the --cfg-options of that training"
         )
     clips, naming = read_clips(parsed, "test", weights.card.labels)
-    with output.ProgressBar("test") as bar, in_config_words(parsed.version, "test"):
+    with output.ProgressBar("test") as bar, in_config_words(parsed, "test"):
         protocol = EvaluationProtocol(protocol_name(recipe.protocol), recipe)
         (evaluation,) = evaluate_protocols(
             weights,

@@ -59,7 +59,7 @@ def _train(options: argparse.Namespace, device: str | None) -> None:
     _check_initial_weights(options.config, parsed.config.recipe)
     clips, naming = read_clips(parsed, "train")
     to_validate = read_clips(parsed, "val", clips.classes)[0] if validates else None
-    with output.ProgressBar("starting", lines=True) as progress, in_config_words(parsed.version, "train"):
+    with output.ProgressBar("starting", lines=True) as progress, in_config_words(parsed, "train"):
         result = run(
             recipe,
             clips,

@@ -38,7 +38,6 @@ REFUSED: Final = {
 }
 REFUSED_IN_TRAINING: Final = {
     "model_wrapper_cfg": "wraps the model",
-    "custom_hooks": "adds hooks of its own",
     "momentum_config": "changes the momentum",
     "omnisource": "trains on several data sets at once",
     "runner_type": "runs another loop",
@@ -51,9 +50,9 @@ KINETICS: Final = re.compile(r"(?:kinetics[-_]?|(?<![a-z0-9])k)(400|600)(?!\d)")
 TOP_KEYS: Final = {  # other keys of a 0.x config and of a 1.x config
     0: {"model", "data", "optimizer", "optimizer_config", "lr_config", "total_epochs", "runner", "evaluation", "fp16",
         "load_from", "resume_from", "work_dir", "train_cfg", "seed", "deterministic", "auto_scale_lr",
-        "eval_config", "output_config"},
+        "eval_config", "output_config", "custom_hooks"},
     1: {"model", "train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
-        "train_cfg", "default_hooks", "auto_scale_lr", "load_from", "work_dir", "randomness"},
+        "train_cfg", "default_hooks", "custom_hooks", "auto_scale_lr", "load_from", "work_dir", "randomness"},
 }  # fmt: skip
 
 
@@ -81,6 +80,7 @@ class Config:
     notes: tuple[str, ...]  # assumptions and decisions, for the log
     test_output: TestOutput = field(default_factory=TestOutput)
     validates: bool = True  # it describes a validation
+    sync_norms_at: str = ""  # `file:line` of SyncBN
 
 
 def version_of(table: Table) -> int:
@@ -156,6 +156,7 @@ def from_config(
         tuple(notes),
         output,
         validates="val" in parts,
+        sync_norms_at=model.sync_norms_at,
     )
 
 
@@ -202,6 +203,9 @@ class _Split:
         self.batch_size = loader.take("batch_size", loader.take("videos_per_gpu", 1))
         self.num_workers = loader.take("num_workers", loader.take("workers_per_gpu", 2))
         data = loader.sub("dataset")
+        if data.kind == "RepeatDataset":  # a clip may come twice before all others have come once
+            todo = "write its inner data set in its place, and multiply by times all that counts epochs"
+            raise data.wrong("type", "mixes the clips of several epochs", todo)
         frames = data.choose("the data set", "VideoDataset", "RawframeDataset") == "RawframeDataset"
         self.pipeline = read_pipeline(data.each("pipeline"), for_training=split == "train", placement=placement)
         if not self.pipeline.sampling:
@@ -314,14 +318,14 @@ def _training(
     if config.any("resume") is True and "load_from" in config:
         why = "resumes the run of load_from, which is no run of i3d"
         raise config.wrong("resume", why, "write resume=False to start from its weights")
-    fields = (read_training_1 if version else read_training_0)(config)
+    fields = (read_training_1 if version else read_training_0)(config, multi_label=model.multi_label)
     load_from = config.take("load_from", "")
     fields |= {
         "init": load_from or model.init,
         "init_classifier": bool(load_from) or model.init_classifier,
         "input": "frames" if train.frames else "videos",
         "batch_size": train.batch_size,
-        "sync_norms": model.sync_norms,
+        "sync_norms": bool(model.sync_norms_at),
         "loss": model.loss,
         "mixup": model.mixup,
         "balance": "classes" if train.balanced else "none",

@@ -58,7 +58,7 @@ def lr_batch(before: Written, after: Written, *, is_forced: bool = False, sets_l
             f"the learning rate {lr:g} is used as it is: the config is no published recipe; --auto-scale-lr of "
             f"tools/train.py, or --set training.base_batch={base_batch} of `i3d train`, scales it"
         )
-    return base_batch, f"the learning rate is for {base_batch} clips in a step and scaled to yours ({why})"
+    return base_batch, _scaled(base_batch, why)
 
 
 def published_batch(recipe: Recipe) -> str:
@@ -68,7 +68,11 @@ def published_batch(recipe: Recipe) -> str:
     if not base_batch:
         return f"the learning rate {lr:g} is used as it is: so does the published recipe {recipe.name}"
     why = f"it is that of the published recipe {recipe.name}"
-    return f"the learning rate is for {base_batch} clips in a step and scaled to yours ({why})"
+    return _scaled(base_batch, why)
+
+
+def _scaled(base_batch: int, why: str) -> str:
+    return f"the learning rate is for {base_batch} clips in a step; with more or fewer it is scaled linearly ({why})"
 
 
 def published_name(recipe: Recipe) -> str:

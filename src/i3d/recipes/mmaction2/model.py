@@ -28,7 +28,7 @@ class Model:
     average: str  # of views
     multi_label: bool
     loss: dict[str, Any]  # fields of Loss
-    sync_norms: bool
+    sync_norms_at: str  # `file:line` of SyncBN, else ""
     norm: dict[str, tuple[float, ...]]  # 1.x: mean and standard deviation
     mixup: dict[str, float]  # fields of Mixup
 
@@ -41,12 +41,14 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
     if not for_training:
         for part, keys in TRAINING_KEYS.items():
             (model.sub(part) if part else model).ignore(*keys)
+    elif "init_cfg" in model:
+        raise model.wrong("init_cfg", "is of the whole model", "write load_from=FILE, or init_cfg of the backbone")
     model.choose(f"the recognizer {model.kind}", "Recognizer3D")
     backbone, head = model.sub("backbone"), model.sub("cls_head")
     if backbone.kind != "ResNet3d":
         raise backbone.unknown("the network", "ResNet3d, which is I3D")
     head.choose("the classifier", "I3DHead")
-    network, sync_norms = _network(backbone, version=version, notes=notes, for_training=for_training)
+    network, sync_norms_at = _network(backbone, version=version, notes=notes, for_training=for_training)
     network |= {"num_classes": head.take("num_classes", 400), "dropout": head.take("dropout_ratio", 0.5)}
     multi_label, loss = _head(head, network, for_training=for_training)
     if loss.get("label_smoothing") and version == 0 and not head.take("multi_class", False):
@@ -74,7 +76,7 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
         averages[0] if averages else "",
         multi_label,
         loss,
-        sync_norms,
+        sync_norms_at,
         norm,
         mixup,
     )
@@ -108,7 +110,7 @@ def average_clips(part: Section) -> str:
     return value or ""
 
 
-def _network(backbone: Section, *, version: int, notes: list[str], for_training: bool) -> tuple[dict[str, Any], bool]:
+def _network(backbone: Section, *, version: int, notes: list[str], for_training: bool) -> tuple[dict[str, Any], str]:
     for key, values in [
         ("num_stages", (4,)), ("out_indices", ([3],)), ("spatial_strides", ([1, 2, 2, 2],)),
         ("dilations", ([1, 1, 1, 1],)), ("conv1_stride_s", (2,)), ("pool1_stride_s", (2,)), ("with_pool1", (True,)),
@@ -123,7 +125,8 @@ def _network(backbone: Section, *, version: int, notes: list[str], for_training:
         if for_training:
             part.only("requires_grad", True)
         part.ignore("inplace", "type", "requires_grad")
-    sync = backbone.sub("norm_cfg").kind == "SyncBN"
+    norm = backbone.sub("norm_cfg")
+    sync_norms_at = norm.place("type") if norm.kind == "SyncBN" else ""
     depth = backbone.take("depth", 50)
     if depth not in RESNET_BLOCKS:
         raise backbone.wrong("depth", f"must be one of {', '.join(map(str, RESNET_BLOCKS))}")
@@ -141,7 +144,7 @@ def _network(backbone: Section, *, version: int, notes: list[str], for_training:
         **backbone.fields(conv1_stride_t=stride, pool1_stride_t=stride, in_channels=3, base_channels=64),
         **backbone.fields(inflate_style="3x1x1", frozen_stages=-1, norm_eval=False, zero_init_residual=True),
     }
-    return network | _non_local(backbone, patterns["non_local"], for_training=for_training), sync
+    return network | _non_local(backbone, patterns["non_local"], for_training=for_training), sync_norms_at
 
 
 def _stem(backbone: Section, *, version: int, notes: list[str]) -> tuple[int, int]:

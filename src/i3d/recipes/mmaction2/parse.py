@@ -114,11 +114,27 @@ def _bases(path: Path, statements: list[ast.stmt], above: list[Path]) -> Table:
                 for file in [parsed] if isinstance(parsed, str) else parsed:
                     if not isinstance(file, str) or "::" in file or not file.endswith(".py"):
                         raise _NotDataError(statement, f"{BASE} {quoted(file)}: not a .py file beside this one")
-                    one = _read(path.parent / file, place, above)
+                    one = _base(path.parent, Path(file), place, above)
                     if both := base.keys() & one.keys():
                         raise _NotDataError(statement, f"two of its {BASE} files set {sorted(both)[0]!r}")
                     base = Table({**base, **one}, {**base.places, **one.places})
     return base
+
+
+def _base(folder: Path, file: Path, place: str, above: list[Path]) -> Table:
+    """A base; those of MMAction2's own that are not there are published recipes, by their names, or named."""
+    path = folder / file
+    if path.exists() or not {"_base_", "configs", "recognition"} & set(file.parts):
+        return _read(path, place, above)
+    if file.parts[-3:-1] == ("recognition", "i3d"):
+        from i3d.recipes.mmaction2.to_config import published_config  # it imports this module
+
+        if (published := published_config(file.stem, place)) is not None:
+            return published
+    raise InputError(
+        f"{place}: {BASE} {path}: there is no such file; check the path, copy it from MMAction2, "
+        "or name a published recipe (`i3d models`) as configs/recognition/i3d/NAME.py, which needs no file"
+    )
 
 
 def _variables(path: Path, statements: list[ast.stmt], base: Table) -> Table:

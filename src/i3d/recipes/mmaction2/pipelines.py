@@ -269,7 +269,9 @@ def _train_step(step: Section, kind: str, pipeline: Pipeline) -> None:
             pipeline.comes("colour", step)
             pipeline.check_last_change(step)
             if pipeline.placement == "centred" and not COLOURS & step.table.keys():
-                raise step.wrong("type", "has no values, which differ between versions of 0.x", "write brightness=0.5")
+                todo = "write brightness=0.5, contrast=0.5, saturation=0.5, hue=0.1"
+                todo += " instead of color_space_aug" * ("color_space_aug" in step.table)
+                raise step.wrong("type", "has no values, which differ between versions of 0.x", todo)
             augmentation |= step.fields(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.1)
         case "PytorchVideoWrapper":
             pipeline.check_last_change(step)

@@ -37,7 +37,7 @@ KEYS: Final = {  # other settings, and the keys of 0.x and 1.x that set them
     "epochs": ("total_epochs", "runner.max_epochs", "train_cfg.max_epochs"),
     "batch_size": ("data.videos_per_gpu", "train_dataloader.batch_size"),
     "validate_every": ("evaluation.interval", "train_cfg.val_interval"),
-    "patience": ("default_hooks.early_stopping.patience",),
+    "patience": ("default_hooks.early_stopping.patience", "custom_hooks"),
     "class_weights": ("model.cls_head.loss_cls.class_weight",),
     "label_smoothing": ("model.cls_head.label_smooth_eps",),
     **dict.fromkeys(("mixup", "mixup_alpha", "cutmix_alpha", "cutmix"),

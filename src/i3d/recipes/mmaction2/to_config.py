@@ -4,7 +4,8 @@ MMAction2's commands name configs that i3d does not ship (`configs/recognition/i
 `--cfg-options` in MMAction2's key paths have to change the published recipe of that name.
 """
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, MultiScaleCrop, TrainSampling
@@ -12,10 +13,12 @@ from i3d.recipes.mmaction2.from_config import ClipList
 from i3d.recipes.mmaction2.model import OUR_HUB
 from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.pipelines import CROPS
+from i3d.recipes.named import ALIASES, RECIPES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, CropCenter, FrameGeometry, Fused, Resize, ResNetSettings
 from i3d.recipes.training import StepSchedule, Training
 
+KINETICS: Final = Path("data/kinetics400")  # where MMAction2's documents put it
 BACKBONE = {"depth", "conv1_stride_t", "pool1_stride_t", "inflate", "non_local", "zero_init_residual"}
 
 
@@ -44,6 +47,37 @@ def to_config(recipe: Recipe, lists: dict[str, ClipList], *, version: int) -> Ta
         split: _dataset(training, lists[split], pipeline, version=version) for split, pipeline in pipelines.items()
     }
     return _dict(model=model, **(_rest_1 if version else _rest_0)(training, datasets))
+
+
+def published_config(name: str, place: str) -> Table | None:
+    """The config of the published recipe of that name, for a base that is not there; None if there is no such recipe.
+
+    `place`: of the base, for errors.
+    """
+    recipe = RECIPES.get(ALIASES.get(name, name))
+    if recipe is None or recipe.training is None or not isinstance(recipe.network, ResNetSettings):
+        return None
+    table = to_config(recipe, kinetics_lists(recipe), version=version_of_name(recipe.name))
+    table.places |= dict.fromkeys(table, f"{place}: the published recipe {recipe.name}")
+    return table
+
+
+def version_of_name(name: str) -> int:
+    """The MMAction2 version that the name of a published recipe is of."""
+    return int("8xb8" in name)
+
+
+def kinetics_lists(recipe: Recipe, folder: Path = KINETICS) -> dict[str, ClipList]:
+    """The lists of a published recipe where MMAction2's documents put them: 0.x's names, or the earlier ones."""
+    frames = recipe.training is not None and recipe.training.input == "frames"
+    kind = "rawframes" if frames else "videos"
+    lists: dict[str, ClipList] = {}
+    for split in ("train", "val"):
+        places = [folder / f"kinetics400_{split}_list_{kind}.txt", folder / f"kinetics_{split}_list.txt"]
+        file = next((place for place in places if place.exists()), places[0])
+        prefix = str(folder / f"{kind}_{split}")
+        lists[split] = ClipList(str(file), prefix, "frames" if frames else "videos", None, 1)
+    return lists | {"test": lists["val"]}
 
 
 def _dict(**values: Any) -> Table:

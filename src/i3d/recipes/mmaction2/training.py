@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from i3d.recipes.mmaction2.hooks import check_checkpoints, read_custom_hooks, read_evaluation, read_hooks
 from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.section import Section
 
@@ -16,7 +17,7 @@ METRICS = {  # of AccMetric, and our names
 }  # fmt: skip
 
 
-def read_training_0(config: Section) -> dict[str, Any]:
+def read_training_0(config: Section, *, multi_label: bool) -> dict[str, Any]:
     """The fields of `Training` that a 0.x config sets outside `data`."""
     runner = config.sub("runner")
     runner.choose("the runner", "EpochBasedRunner", default="EpochBasedRunner")
@@ -28,13 +29,20 @@ def read_training_0(config: Section) -> dict[str, Any]:
     fields |= _paramwise(config.sub("optimizer").sub("paramwise_cfg"))
     fields |= _schedule_0(config.sub("lr_config"), epochs=epochs)
     hook = config.sub("optimizer_config")
-    kinds = ("OptimizerHook", "GradientCumulativeOptimizerHook")
-    if hook.choose("the optimiser's hook", *kinds, default="OptimizerHook") == "GradientCumulativeOptimizerHook":
+    kinds = tuple(f"{lead}{kind}OptimizerHook" for kind in ("", "Fp16") for lead in ("", "GradientCumulative"))
+    kind = hook.choose("the optimiser's hook", *kinds, default="OptimizerHook")
+    if kind.startswith("GradientCumulative"):
         fields["accumulate"] = hook.take("cumulative_iters", 1)
     hook.ignore("detect_anomalous_params")  # only reports
     fields["clip_grad_norm"] = _clip(hook.sub("grad_clip"))
-    fields |= _evaluation(config.sub("evaluation"))
-    _check_checkpoints(config.sub("checkpoint_config"))
+    fields |= read_evaluation(config.sub("evaluation"), multi_label=multi_label)
+    check_checkpoints(config.sub("checkpoint_config"))
+    read_custom_hooks(config, "")
+    if "Fp16" in kind:
+        if "fp16" in config:
+            raise config.wrong("fp16", f"is there beside {kind}", "leave out one of the two")
+        hook.ignore("coalesce", "bucket_size_mb", "distributed")  # how gradients are sent
+        fields |= {"precision": "fp16", **_loss_scale(hook, 512.0)}
     if "fp16" in config:
         fields |= {"precision": "fp16", **_loss_scale(config.sub("fp16"), 512.0)}
     return fields | _ascend_amp(config)
@@ -55,7 +63,7 @@ def _ascend_amp(config: Section) -> dict[str, Any]:
     return {"precision": "fp16", "loss_scale": config.take("LOSS_SCALE", 0.0)}
 
 
-def read_training_1(config: Section) -> dict[str, Any]:
+def read_training_1(config: Section, *, multi_label: bool) -> dict[str, Any]:
     """The fields of `Training` that a 1.x config sets outside its data loaders."""
     loop = config.sub("train_cfg")
     if loop.kind not in ("", "EpochBasedTrainLoop") or loop.any("by_epoch") is False:
@@ -81,7 +89,7 @@ def read_training_1(config: Section) -> dict[str, Any]:
     return {
         "schedule": {"kind": "step", "epochs": (), "gamma": 0.1},
         **fields,
-        **_hooks(config.sub("default_hooks"), *first),
+        **read_hooks(config, *first, multi_label=multi_label),
     }
 
 
@@ -256,68 +264,3 @@ def _warmup_1(part: Section, *, by_epoch: bool) -> dict[str, Any]:
     if not part.take("by_epoch", True):
         return {"warmup_steps": part.take("end", 0), **fields}
     return {"warmup_epochs": part.take("end", 0), "warmup_by_epoch": by_epoch, **fields}
-
-
-def _evaluation(part: Section) -> dict[str, Any]:
-    """0.x validates every `interval` epochs; all its metrics are always computed here."""
-    part.only("start", 0, None)
-    part.only("by_epoch", True)
-    part.ignore("topk", "metric_options", "gpu_collect")
-    metrics = part.any("metrics")
-    first = metrics[0] if isinstance(metrics, list) and metrics else metrics
-    key = "key_indicator" if "key_indicator" in part else "save_best"
-    part.ignore("key_indicator", "key_indicators", "save_best")
-    return {"validate_every": part.take("interval", 1)} | _best(part, key, first)
-
-
-def _best(
-    part: Section,
-    key: str = "save_best",
-    first: Any = None,
-    *,
-    names: tuple[str, str] = ("top1_acc", "mean_class_accuracy"),
-) -> dict[str, Any]:
-    """The metric that the best checkpoint is chosen by. "auto" is the `first` that is computed, top-1 by default.
-
-    `names`: of the metrics in this version, for the error.
-    """
-    part.only("rule", None, "greater")
-    value = part.any(key)
-    value = first if value in (True, "auto") else value
-    if value in (None, False, "top1_acc", "top_k_accuracy", "acc/top1"):
-        return {}
-    if value in ("mean_class_accuracy", "acc/mean1"):
-        return {"best_by": "mean_class"}
-    raise part.wrong(key, "is not supported", f"use 'auto', {names[0]!r} or {names[1]!r}")
-
-
-def _check_checkpoints(part: Section) -> None:
-    """When checkpoints are saved is decided by i3d, where to by --work-dir."""
-    part.only("out_dir", None, why="saves elsewhere than in the folder of the run (--work-dir), where ours are")
-    part.ignore(*part.table)
-
-
-HOOKS = {  # of 1.x, about logs and order; of each the type that MMAction2 gives it
-    "runtime_info": "RuntimeInfoHook", "timer": "IterTimerHook", "logger": "LoggerHook",
-    "param_scheduler": "ParamSchedulerHook", "checkpoint": "CheckpointHook", "sampler_seed": "DistSamplerSeedHook",
-    "sync_buffers": "SyncBuffersHook", "visualization": "VisualizationHook", "early_stopping": "EarlyStoppingHook",
-}  # fmt: skip
-
-
-def _hooks(part: Section, first: Any = None) -> dict[str, Any]:
-    """1.x's default_hooks: all but the best checkpoint and the early stop are about logs. `first`: of the metrics."""
-    for name, kind in HOOKS.items():
-        part.sub(name).only_class("type", kind)
-        if name not in ("checkpoint", "early_stopping"):
-            part.sub(name).ignore(*part.sub(name).table)
-    checkpoint = part.sub("checkpoint")
-    _check_checkpoints(checkpoint)
-    fields = _best(checkpoint, first=first, names=("acc/top1", "acc/mean1"))
-    if "early_stopping" in part:
-        stop = part.sub("early_stopping")
-        fields["patience"] = stop.take("patience", 5)
-        stop.only("monitor", "acc/mean1" if fields.get("best_by") == "mean_class" else "acc/top1")
-        stop.only("rule", None, "greater")
-        if stop.take("min_delta", 0.1):  # MMEngine's default
-            raise stop.wrong("min_delta", "must be 0 here", "write min_delta=0, so that every improvement counts")
-    return fields
