@@ -96,7 +96,7 @@ def shared(extractor: FeatureExtractor, clip: Path) -> tuple[np.ndarray, float]:
     marks: list[float] = []
     with open_video(clip) as video:
         rows = extractor(video, max_rows=ROWS, on_progress=lambda _: marks.append(time.perf_counter())).values
-    return rows, (marks[-1] - marks[1]) / (ROWS - 2 * NETWORK_STRIDE_T)
+    return rows, (marks[-1] - marks[2]) / (ROWS - 2 * NETWORK_STRIDE_T)
 
 
 def engine(extractor: FeatureExtractor, clip: Path) -> tuple[np.ndarray, float]:

@@ -18,7 +18,7 @@ MODULES = {
 MAX_IMPORTS_IN_FUNCTIONS = 40
 # What may only be called in these modules.
 GUARDED = {
-    r"\bav\.open\(": {"video/container.py", "video/writer.py"},
+    r"\bav\.open\(": {"video/opening.py", "video/writer.py"},
     r"\bImage\.open\(": {"video/images.py"},
     r"\bpickle\.(loads?|Unpickler)\b": {"weights/foreign/i3d_jax.py"},
     r"\btorch\.load\(": {"weights/foreign/pytorch.py"},
@@ -113,7 +113,8 @@ PUBLIC = {  # everything else may change
     "features": "FeatureExtractor VideoFeatures compare_features extract_features load_extractor "
                 "read_features",
     "finetuning": "DataIssue DatasetStats Decision FinetuneConfig FinetuneOptions FinetuneResult",
-    "inference": "LabelScore Prediction Predictions Predictor TwoStreams VideoLogits",
+    "inference": "AnnotatedVideo LabelScore Prediction Predictions Predictor TwoStreams VideoLogits annotate_video "
+                 "annotate_videos",
     "models": "Cost Engine InceptionI3D ResNetI3D VideoNetwork build_network inflate_weights "
               "network_cost",
     "recipes": "Augmentation ClipProtocol FeatureSettings Preprocessing Recipe TrainSampling Training WindowProtocol "

@@ -14,7 +14,7 @@ from i3d.data.check.dataset import check_dataset
 from i3d.errors import I3DError, InputError
 from i3d.evaluation import EvaluationOptions, write_report
 from i3d.finetuning import FinetuneOptions
-from i3d.inference.annotate import annotate
+from i3d.inference import annotate_video
 from i3d.training import draw_curves
 from i3d.video import open_video, write_video
 from i3d.weights import save_checkpoint
@@ -154,7 +154,7 @@ def writers(place):
     (place / "log.jsonl").write_text('{"step": 1, "epoch": 0, "loss": 1.0, "top1": 0.5, "lr": 0.1}\n')
     return {
         write_annotations: ({"annotations": annotations}, "out", ".csv"),
-        annotate: ({"source": clip, "prediction": prediction}, "out", ".mp4"),
+        annotate_video: ({"source": clip, "prediction": prediction}, "out", ".mp4"),
         write_video: ({"frames": frames, "fps": 5}, "path", ".gif"),
         write_report: ({"evaluation": make_evaluation([[0.75, 0.25], [0.25, 0.75]], [0, 1])}, "out", ".html"),
         draw_curves: ({"logs": {"a": place / "log.jsonl"}}, "out", ".png"),
@@ -183,7 +183,7 @@ def test_a_function_replaces_a_file_only_with_force(place, tmp_path, number):
     with pytest.raises(InputError, match="there is no folder"):
         function(**arguments, **{parameter: tmp_path / "absent" / out.name})
     with pytest.raises(InputError, match="is empty; give"):
-        function(**arguments, **{parameter: Path() if function is annotate else ""})
+        function(**arguments, **{parameter: ""})
 
 
 def test_labels_are_never_drawn_over_the_video_itself(place, tmp_path):
@@ -191,7 +191,7 @@ def test_labels_are_never_drawn_over_the_video_itself(place, tmp_path):
     shutil.copy(place / "clips/a/0.mp4", clip)
     prediction = i3d.Prediction(str(clip), "ok", (i3d.LabelScore("a", 1.0),), "", 1)
     with pytest.raises(InputError, match="is the video itself"):
-        annotate(str(clip), prediction, clip, force=True)
+        annotate_video(str(clip), prediction, clip, force=True)
 
 
 def test_numbers_of_numpy_and_lists_of_names_are_right(place):

@@ -50,10 +50,10 @@ def append(path):
 def test_a_test_counts_it_as_unreadable(clips, model, monkeypatch):
     real = Scorer.__call__
 
-    def scored(self, views, name, *, index):
+    def scored(self, views, name, *, index, **options):
         if index == 1:
             append(clips / "b.mp4")
-        return real(self, views, name, index=index)
+        return real(self, views, name, index=index, **options)
 
     words = ["test", model, "--data", clips / "l.csv", "--device", "cpu", "--workers", "0", "--max-bad", "40%"]
     with monkeypatch.context() as patch:

@@ -42,6 +42,7 @@ COMMANDS = {  # all flags without their dashes
     "score": "average-clips bad-as-wrong force json metrics out protocol report top-k",
     "fuse": ("bad-as-wrong force fuse-average json out protocol report seed stream-weights sweep-fraction sweep-on"),
     "runs": "json",
+    "help": "",
     "plot": "force out",
     "data list": (
         "allow-outside classes first-index force list-format modality multi-label out root split template ucf-fold"
@@ -51,8 +52,9 @@ COMMANDS = {  # all flags without their dashes
         "multi-label near-duplicates out root split template time-limit ucf-fold workers"
     ),
     "data preview": (
-        "allow-outside classes epoch first-index force json list-format modality multi-label num-clips out recipe "
-        "root seed split template ucf-fold"
+        "allow-outside cache classes cv-folds device epoch first-index flip force group-by init json list-format "
+        "max-bad multi-label num-clips out recipe root seed set template test-clips train-layers ucf-fold "
+        "val-fraction views workers"
     ),
     "data split": (
         "allow-outside classes force group-by ignore-splits json list-format multi-label out root seed "

@@ -131,17 +131,17 @@ def checked(videos):
         "short.mp4,run,train", "missing.mp4,run,train", "dangling.mp4,run,train", "pipe.mp4,run,train",
         "good.mp4,run,train", "near.mp4,run,val", "copy.mp4,walk,val",
     ]  # fmt: skip
-    progress = []
+    progress, counts = [], []
     before = {path: content for path, content in hashes(videos).items() if not path.endswith("csv")}
     report = check(
-        listed(videos, rows), min_frames=4, fix=videos / "fixed", on_count=progress.append, on_clip=progress.append
+        listed(videos, rows), min_frames=4, fix=videos / "fixed", on_progress=counts.append, on_clip=progress.append
     )
-    return report, progress, before
+    return report, progress, counts, before
 
 
 @pytest.mark.slow
 def test_each_fault_of_a_video_has_its_name(checked):
-    report, progress, _ = checked
+    report, progress, counts, _ = checked
     first, second = (row for row in report.rows if row.path == "good.mp4")
     assert (first.status, first.reason, first.num_frames) == ("ok", "", 24)
     assert (second.status, second.duplicate_of) == ("duplicate", "good.mp4")
@@ -160,8 +160,10 @@ def test_each_fault_of_a_video_has_its_name(checked):
         "duplicate": 2, "near-duplicate": 1, "ok": 3,
     }  # fmt: skip
     assert "rows" not in repr(report)
-    assert progress[0] == 16
-    assert sorted(row.path for row in progress[1:]) == sorted(row.path for row in report.rows)
+    checking = [p for p in counts if p.stage == "check clips"]
+    assert [(p.completed, p.total) for p in checking] == [(number, 16) for number in range(17)]
+    assert [p.stage for p in counts[17:]] == ["compare clips", "repair clips"]
+    assert sorted(row.path for row in progress) == sorted(row.path for row in report.rows)
 
 
 def test_reasons_and_facts(checked, videos):
@@ -205,7 +207,7 @@ def test_a_variable_frame_rate_that_is_made_constant_is_reported(tmp_path):
 
 
 def test_fixing_makes_new_files_and_leaves_the_old(checked, videos):
-    report, _, before = checked
+    report, _, _, before = checked
     assert before.items() <= hashes(videos).items()
     fixed = {row.path: Path(row.fixed_to) for row in report.rows if row.fixed_to}
     assert fixed == {name: videos / "fixed" / f"{Path(name).stem}.mp4" for name in ("cut.mkv", "scratched.mp4")}
@@ -295,7 +297,7 @@ def test_an_interruption_ends_all_processes_at_once(tmp_path):
         from support.dying_jobs import inspect_or_die
         if __name__ == "__main__":
             check.inspect_clip = inspect_or_die
-            check.check_dataset(Path({str(tmp_path)!r}), on_count=lambda _: print("begun", flush=True))
+            check.check_dataset(Path({str(tmp_path)!r}), on_progress=lambda _: print("begun", flush=True))
     """
     (tmp_path / "run.py").write_text(textwrap.dedent(script))
     with subprocess.Popen(

@@ -81,14 +81,16 @@ def test_extract_frames_and_resume(actions):
 
 @pytest.mark.slow
 def test_preview(actions):
+    """Of the training clips of the plan."""
     result = run("data", "preview", "actions", "--out", "look", "--num-clips", "4")
     assert result.returncode == 0, result.stderr
-    assert re.search(r"wälk +6", result.stdout)
-    assert "sizes    64x48 (12)" in result.stdout
-    assert result.stderr == "images: look/clips.png and look/statistics.png\n"
+    assert re.search(r"wälk +5", result.stdout)
+    assert "sizes    64x48 (10)" in result.stdout
+    assert "plan of `i3d train --data actions`; with --recipe, that of a recipe\n" in result.stderr
+    assert result.stderr.endswith("images: look/clips.png and look/statistics.png\n")
     output = json.loads(run("data", "preview", "actions", "--out", "look", "--num-clips", "4", "--json").stdout)
-    assert output["sizes"] == {"64x48": 12}
-    assert output["class_counts"] == {"run (fast)": 6, "wälk": 6}
+    assert output["sizes"] == {"64x48": 10}
+    assert output["class_counts"] == {"run (fast)": 5, "wälk": 5}
 
 
 @pytest.mark.slow
@@ -111,8 +113,8 @@ def test_check(actions):
     [
         (["data", "list", "nowhere", "--out", "x.csv"], "nowhere: no such file or folder; check the path"),
         (
-            ["data", "preview", "actions", "--out", "p", "--modality", "lidar"],
-            "--modality 'lidar': is not one of rgb, flow",
+            ["data", "preview", "actions", "--out", "p", "--flip", "maybe"],
+            "--flip 'maybe': is not one of on, off, swap",
         ),
         (["data", "preview", "actions", "--out", "p", "--recipe", "r50"], "there is no recipe 'r50'"),
         (["data", "preview", "actions", "--out", "p", "--recipe", "i3d_rgb", "--num-clips", "0"], "clips"),

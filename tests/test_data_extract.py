@@ -42,7 +42,14 @@ def videos(tmp_path_factory):
 
 
 def extract(annotations, out, *, num_workers=0, on_clip=None, force=False, **settings):
-    options = {"num_workers": num_workers, "on_clip": on_clip, "force": force}
+    counts = [0]
+
+    def count(progress):
+        if on_clip is not None and progress.unit == "clip" and int(progress.completed) > counts[-1]:
+            counts.append(int(progress.completed))
+            on_clip(counts[-1])
+
+    options = {"num_workers": num_workers, "on_progress": count, "force": force}
     return extract_frames(annotations, out, FrameSettings(**settings), **options)
 
 

@@ -21,7 +21,7 @@ from i3d.data.preview import Range, choose_clips, preview_dataset, strip_indices
 from i3d.data.rows import Rows
 from i3d.errors import InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, RandomResizedCrop, TrainSampling
-from i3d.recipes.settings import ClipProtocol, Preprocessing
+from i3d.recipes.settings import Preprocessing, WindowProtocol
 from i3d.utils import drawing
 from i3d.utils.drawing import film_strip, tile_side
 from i3d.video.flow import flow_to_rgb
@@ -363,16 +363,9 @@ def test_errors_of_preview(videos, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file: cannot be written"):
         preview_dataset(dataset, tmp_path / "file")
-    with pytest.raises(InputError, match="training view"):
-        preview_dataset(
-            ClipDataset(
-                annotations,
-                TestView(
-                    ClipProtocol(clip_len=8, frame_interval=2, num_clips=1), Preprocessing(short_side=48, crop=40)
-                ),
-            ),
-            tmp_path,
-        )
+    windows = TestView(WindowProtocol(), Preprocessing(short_side=48, crop=40))
+    with pytest.raises(InputError, match="a preview shows clips, not windows"):
+        preview_dataset(ClipDataset(annotations, windows), tmp_path)
 
 
 @pytest.mark.slow

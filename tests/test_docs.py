@@ -20,6 +20,8 @@ from safetensors.torch import save_file
 
 from i3d.cli.main import app
 from i3d.diagnostics.model_zoo import list_models
+from i3d.recipes.io import with_overrides
+from i3d.recipes.named import R50
 from support.commands import run_here
 from support.evaluation_runs import save_model
 from support.foreign_files import resnet_2d
@@ -47,7 +49,7 @@ def files(tmp_path_factory):
     root = tmp_path_factory.mktemp("files")
     render(root / "clip.mp4", num_frames=15)
     short = render(root / "a.mp4", num_frames=5)
-    for name in ["b.webm", "clips/1.mp4", "clips/2.mp4", "more/x.avi"]:
+    for name in ["b.webm", "clips/1.mp4", "clips/2.mp4", "holiday/1.mp4", "more/x.avi"]:
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(short, root / name)
     for i in range(6):
@@ -144,6 +146,14 @@ def test_examples_run(script, workplace):
     result = run_here(["python", f"examples/{script}", *EXAMPLES[script]])
     assert result.returncode == 0, result.stderr
     assert result.stdout
+
+
+def test_the_clips_of_a_slowfast_config_are_those_of_training_validation_and_test():
+    text = (ROOT / "docs" / "from-slowfast.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith("| `DATA.NUM_FRAMES 8")]
+    recipe = with_overrides(R50, re.findall(r"--set (\S+=\d+)", row))
+    parts = (recipe.training.sampling, recipe.training.validation, recipe.protocol)
+    assert [(part.clip_len, part.frame_interval) for part in parts] == [(8, 8)] * 3
 
 
 def test_links_lead_somewhere():

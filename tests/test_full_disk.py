@@ -111,7 +111,7 @@ def folder_writers(place):
         "labels gif": ("o.gif", ["predict", "a.mp4", "--model", model, "--annotate", "o.gif"]),
         "flow shown": ("o.mp4", ["flow", "show", "a.mp4", "--flow-method", "dis"]),
         "list": ("o.csv", ["data", "list", "l.csv"]),
-        "preview": ("out", ["data", "preview", "l.csv", "--split", "train"]),
+        "preview": ("out", ["data", "preview", "l.csv", "--recipe", "i3d_r50_video_32x2x1_100e_kinetics400_rgb"]),
         "results": ("o.json", ["predict", "a.mp4", "--model", model]),
     }
 

@@ -99,6 +99,12 @@ SCHEDULES = [  # (a param_scheduler, MMEngine's factor of the learning rate at t
     ),
     ("dict(type='CosineAnnealingLR', T_max=30, end=20)", [(1 + math.cos(math.pi * e / 30)) / 2 for e in range(20)]),
     ("dict(type='MultiStepLR', begin=3, milestones=[2, 6, 30], gamma=0.5)", [1] * 5 + [0.5] * 4 + [0.25] * 11),
+    (
+        "dict(type='LinearLR', start_factor=0.1, end=5), dict(type='CosineAnnealingLR', T_max=15, begin=5, end=20)",
+        [*(0.1 + 0.9 * epoch / 4 for epoch in range(5)),
+         *((1 + math.cos(math.pi * epoch / 15)) / 2 for epoch in range(15))],
+    ),
+    ("dict(type='LinearLR', end=1)", [1 / 3] + [1] * 19),
     ("dict(type='StepLR', begin=4, end=13, step_size=4, gamma=0.5)", [1] * 8 + [0.5] * 4 + [0.25] * 8),
     ("dict(type='MultiStepLR', milestones=[8, 15], end=12)", [1] * 8 + [0.1] * 12),
     (
@@ -113,8 +119,22 @@ def test_schedules_of_1x(tmp_path, schedulers, expected):
     path = write_configs_1(tmp_path / "configs")[PLAIN_1]
     more = f"param_scheduler = [{schedulers}]\ntrain_cfg = dict(max_epochs=20)\n"
     training = load_recipe(str(config(path.parent, f"_base_ = '{path.name}'\n{more}"))).training
-    factors = [lr_factor(10 * epoch, training, steps_per_epoch=10, total_steps=200) for epoch in range(20)]
-    assert factors == pytest.approx(expected)
+    first, last = (
+        [lr_factor(10 * epoch + step, training, steps_per_epoch=10, total_steps=200) for epoch in range(20)]
+        for step in (0, 9)
+    )
+    assert first == pytest.approx(expected)
+    is_by_epoch = "convert_to_iter_based" not in schedulers and "by_epoch=False" not in schedulers
+    assert (last == first) is is_by_epoch
+
+
+@pytest.mark.parametrize("by_epoch", ["", ", by_epoch=False"])
+def test_a_cosine_of_0x_changes_when_mmcv_changes_it(tmp_path, by_epoch):
+    more = f"lr_config = dict(policy='CosineAnnealing', min_lr=0{by_epoch})\ntotal_epochs = 20\n"
+    training = load_recipe(str(config(tmp_path, config_0(more=more)))).training
+    factors = [lr_factor(step, training, steps_per_epoch=10, total_steps=200) for step in range(200)]
+    steps = range(200) if by_epoch else [10 * (step // 10) for step in range(200)]
+    assert factors == pytest.approx([(1 + math.cos(math.pi * step / 200)) / 2 for step in steps])
 
 
 @pytest.mark.parametrize(
@@ -217,8 +237,56 @@ def test_the_learning_rate_is_scaled_only_where_the_config_means_it(tmp_path, mo
     assert config_notes(path)[-1] == parsed.notes[-1]
     changed = read_config_arguments(path, ["data.videos_per_gpu=2"]).config  # the batch, not what the lr is for
     assert changed.recipe.training.base_batch == base_batch
-    forced = read_config_arguments(path, [], as_written=False).config.recipe.training.base_batch
-    assert forced == base_batch or base_batch == 0 or "gpu_ids" in more
+    forced = read_config_arguments(path, [], scales_lr=True).config.recipe.training.base_batch
+    assert forced == base_batch or base_batch == 0
+
+
+ACCUMULATED = (
+    "optimizer_config = dict(type='GradientCumulativeOptimizerHook', cumulative_iters=4)\ngpu_ids = range(0, 1)\n"
+)
+OWN_1 = "train_cfg = dict(max_epochs=7)\noptim_wrapper = dict(accumulative_counts=2)\n"
+LR_OPTION_CASES = [  # (a config or a change of one, options, --auto-scale-lr, clips that the lr is for, why)
+    (ACCUMULATED, [], False, 32, "had 1 x 8 x 4 accumulated clips in a step"),
+    (ACCUMULATED, ["optimizer_config.cumulative_iters=2"], False, 32, "gpu_ids"),
+    (ACCUMULATED, [], True, 32, "--auto-scale-lr; gpu_ids: the run that wrote the config had 1 x 8 x 4"),
+    ("total_epochs = 7\n", ["auto_scale_lr.enable=True", "auto_scale_lr.base_batch_size=16"], False, 16, "enable=True"),
+    ("total_epochs = 7\n", ["data.videos_per_gpu=2"], True, 64, "--auto-scale-lr; 8 GPUs, as published configs are"),
+    ("resume_from = 'a'\n", ["resume_from=None", "data.videos_per_gpu=8"], False, 64, "of the published recipe"),
+    ("", ["optimizer.lr=0.02"], False, 0, "0.02 is used as it is: --cfg-options sets it; --auto-scale-lr scales it"),
+    ("", ["optimizer.lr=0.02", "auto_scale_lr.enable=True"], False, 64, "auto_scale_lr.enable=True"),
+    (PLAIN_1, ["auto_scale_lr.base_batch_size=16"], False, 16, "that of the published recipe"),
+    (PLAIN_1, [], False, 64, f"that of the published recipe {PLAIN_1}"),
+    (RAW, ["data.videos_per_gpu=2"], False, 64, f"that of the published recipe {RAW}"),
+    (RAW, [], True, 64, "that of the published recipe"),
+    ("i3d_rgb", [], False, 0, "the learning rate 0.0012 is used as it is: so does the published recipe i3d_rgb"),
+    (OWN_1, ["auto_scale_lr.base_batch_size=16"], True, 32, "--auto-scale-lr; auto_scale_lr.base_batch_size"),
+    (OWN_1, ["auto_scale_lr.enable=True"], False, 128, "auto_scale_lr.enable=True"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "is_forced", "base_batch", "why"), LR_OPTION_CASES)
+def test_the_batch_that_the_learning_rate_is_for(tmp_path, name, options, is_forced, base_batch, why):
+    """Batches that MMEngine accumulates are not in its base_batch_size, and do not change its learning rate."""
+    if name == OWN_1:
+        path = write_configs_1(tmp_path / "configs")[PLAIN_1]
+        name = str(config(path.parent, f"_base_ = '{path.name}'\n{OWN_1}"))
+    elif not name or name.endswith("\n"):
+        name = str(config(tmp_path, config_0(more=name)))
+    parsed = read_config_arguments(name, options, scales_lr=is_forced).config
+    assert (parsed.recipe.training.base_batch, len(parsed.notes)) == (base_batch, 1)
+    assert why in parsed.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("auto_scale_lr.base_batch_size=0", "base_batch_size = '0' must be at least 1; write base_batch_size=64"),
+        ("auto_scale_lr.enabled=True", r"enabled = 'True' is not supported; did you mean enable\?"),
+    ],
+)
+def test_a_wrong_auto_scale_lr_is_refused(option, expected):
+    with pytest.raises(InputError, match=expected):
+        read_config_arguments(PLAIN_1, [option])
 
 
 def test_one_gpu_one_config_with_its_own_numbers(tmp_path):
@@ -313,6 +381,7 @@ def config_1(tmp_path, more):
             "default_hooks = dict(early_stopping=dict(type='EarlyStoppingHook', min_delta=0, monitor='acc/mean1'))",
             "monitor = 'acc/mean1' must be 'acc/top1' here",
         ),
+        ("default_hooks = dict(checkpoint=dict(out_dir='a'))", "checkpoint.out_dir = 'a' saves elsewhere than in"),
         ("train_cfg = dict(max_epochs=0)", "train_cfg.max_epochs = '0' must be at least 1; write max_epochs=100"),
         ("train_cfg = dict(max_epochs=None)", "train_cfg.max_epochs is missing; write max_epochs=100"),
         ("val_evaluator = dict(type='ConfusionMatrix')", "the evaluator 'ConfusionMatrix' is not supported"),
@@ -360,8 +429,36 @@ def test_evaluators_of_1x_choose_the_best_and_the_metrics_of_a_test(tmp_path):
     tested = read_config_arguments(
         str(config(path.parent, f"_base_ = '{path.name}'\ntest_evaluator = {top_k}")), [], for_training=False
     ).config
-    assert tested.metrics == ("mean_class_accuracy", "top_k_accuracy")
-    assert tested.top_k == (1, 3)
+    assert tested.test_output.metrics == ("mean_class_accuracy", "top_k_accuracy")
+    assert tested.test_output.top_k == (1, 3)
+
+
+MULTI_LABEL = ["model.cls_head.loss_cls.type=BCELossWithLogits", "test_dataloader.dataset.multi_class=True"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        (PLAIN_1, ["test_evaluator.metric_list=mean_average_precision"],
+         "has mean_average_precision, which is for clips of several labels; these have one label; choose from top_k"),
+        (PLAIN_1, [*MULTI_LABEL, "test_evaluator.metric_list=top_k_accuracy"], "is for clips of one label"),
+        (RAW, ["eval_config.metrics=[mean_average_precision]"], "is for clips of several labels"),
+        (RAW, ["eval_config.metrics=accuracy"], "eval_config.metrics = 'accuracy' is not supported; choose from"),
+        (RAW, ["eval_config.metric=top_k_accuracy"], r"eval_config.metric = .* did you mean metrics\?"),
+    ],
+)  # fmt: skip
+def test_metrics_that_do_not_go_with_the_classes_are_refused_before_a_test(name, options, expected):
+    if name == PLAIN_1:
+        options = [*options, "test_evaluator.type=AccMetric"]
+    with pytest.raises(InputError, match=expected):
+        read_config_arguments(name, options, for_training=False)
+
+
+def test_the_default_metrics_of_1x_for_several_labels_a_clip():
+    options = [*MULTI_LABEL, "test_evaluator.type=AccMetric"]
+    parsed = read_config_arguments(PLAIN_1, options, for_training=False).config
+    assert parsed.test_output.metrics == ("mean_average_precision",)
+    assert parsed.notes[-1].endswith("mean_average_precision is computed instead")
 
 
 def test_two_flips_in_a_row_are_none(tmp_path):
@@ -401,7 +498,7 @@ def test_other_settings_of_0x(tmp_path):
     parsed = read_config_arguments(str(config(tmp_path, config_0(more=more))), [])
     training = parsed.config.recipe.training
     assert training.optimizer == AdamW(lr=0.002, betas=(0.9, 0.99), weight_decay=0.05)
-    assert training.schedule == CosineSchedule(end=0.1)
+    assert training.schedule == CosineSchedule(end=0.1, by_epoch=True)
     assert (training.warmup_epochs, training.warmup_start, training.clip_grad_norm) == (10, 0.01, 0)
     assert (training.epochs, training.validate_every, training.best_by) == (30, 3, "mean_class")
     assert (training.init, parsed.config.work_dir, parsed.name) == ("start.pth", "./work_dirs/mine/", "my_config")
@@ -424,7 +521,8 @@ test_dataloader = dict(dataset=dict(multi_class=True))
 """
     recipe = load_recipe(str(config(path.parent, f"_base_ = '{path.name}'\n{more}")))
     training = recipe.training
-    assert (training.warmup_epochs, training.warmup_start, training.schedule) == (8, 0.1, CosineSchedule())
+    assert (training.warmup_epochs, training.warmup_start, training.schedule) == (8, 0.1, CosineSchedule(by_epoch=True))
+    assert not training.warmup_by_epoch
     assert (training.precision, training.accumulate, training.clip_grad_norm) == ("bf16", 4, 0)
     assert (training.optimizer.lr, training.optimizer.weight_decay, training.optimizer.nesterov) == (0.02, 0, True)
     assert (recipe.multi_label, training.loss.label_smoothing, recipe.network.num_classes) == (True, 0.1, 12)
@@ -553,6 +651,7 @@ REFUSED = [
     ("keep_ratio=False", "keep_ratio=True", "'Resize' does not bring frames to squares of one size; end with CenterCr"),
     ("scale=(-1, 256)", "scale=0.5", "scale = '0.5' is a factor of the frame's own size"),
     ("total_epochs = 100", "total_epoch = 100", "total_epochs is missing"),
+    ("interval=5)", "interval=5, out_dir='a')", "checkpoint_config.out_dir = 'a' saves elsewhere than in the folder"),
     ("total_epochs = 100", "total_epochs = 0", "total_epochs = '0' must be at least 1; write total_epochs=100"),
     ("total_epochs = 100", "total_epochs = 9\nrunner = dict(max_epochs=-2)", "runner.max_epochs = '-2' must be at l"),
     ("log_level = 'INFO'", "log_level = 'INFO'\nevaluations = dict()", r"evaluations is not supported; did you mean"),
@@ -653,7 +752,7 @@ def test_options_in_the_spelling_of_1x():
         assert parsed.config.recipe.protocol == named_recipe(name).protocol
         assert parsed.config.lists["val"].ann_file == "v.txt"
         assert parsed.version == int(name == PLAIN_1)
-    assert read_config_arguments(PLAIN_1, options, as_written=False).config.recipe.training.base_batch == 64
+    assert read_config_arguments(PLAIN_1, options, scales_lr=True).config.recipe.training.base_batch == 64
 
 
 def test_without_an_lr_the_linear_rule_holds(tmp_path):
@@ -746,12 +845,22 @@ def test_the_documented_command(kinetics):
 
 
 @pytest.mark.slow
-def test_a_custom_config_in_the_spelling_of_1x(kinetics):
+@pytest.mark.parametrize("words", [["--no-validate"], []])
+def test_a_custom_config_in_the_spelling_of_1x(kinetics, words):
+    """Without validation by the flag, and because the config has none, as dumps of such runs have it."""
     path = write_configs_1(kinetics / "configs")[PLAIN_1]
-    result = run_train_tool(path, "--no-validate", "--cfg-options", *TINY_1)
+    options = TINY_1
+    if not words:
+        more = "".join(f"val_{part} = None\n" for part in ("dataloader", "cfg", "evaluator"))
+        path = config(path.parent, f"_base_ = '{path.name}'\n{more}", "without")
+        options = [option for option in TINY_1 if not option.startswith("val_")]
+        refused = run_train_tool(path, "--test-best", "--cfg-options", *options)
+        assert "--test-best: the best weights are those of a validation; add val_dataloader" in refused.stderr
+        assert f"that of the published recipe {PLAIN_1}" in refused.stderr  # as of the run with --no-validate
+    result = run_train_tool(path, *words, "--cfg-options", *options)
     assert result.returncode == 0, result.stderr
-    assert "no validation" in result.stderr
-    assert (kinetics / "work_dirs" / PLAIN_1 / "last.safetensors").is_file()
+    assert "no validation" in result.stderr or "there is no validation" in result.stderr
+    assert (kinetics / "work_dirs" / path.stem / "last.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
@@ -770,6 +879,7 @@ def test_a_custom_config_in_the_spelling_of_1x(kinetics):
         ([RAW, "--resume", "b.pth"], "--resume b.pth: there is no such file or folder"),
         ([PLAIN_1, "--cfg-options", "model.backbone.pretrained=None"],
          "list of clips for train; create it, or name another: --cfg-options train_dataloader.dataset.ann_file"),
+        ([RAW, "--test-last"], "kinetics400_val_list_rawframes.txt: no such list of clips for test; create it"),
         ([RAW], "initial weights: torchvision://resnet50: no file resnet50-0676ba61.pth"),
         (
             [RAW, "--cfg-options", "model.backbone.pretrained=None"],

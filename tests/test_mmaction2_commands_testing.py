@@ -13,10 +13,12 @@ from i3d.cli.main import run_cli
 from i3d.cli.mmaction2.analysis import analyze_logs, benchmark, get_flops
 from i3d.cli.mmaction2.test import run_test
 from i3d.data.formats.read import read_annotations
+from i3d.errors import InputError
 from i3d.evaluation.metrics import mean_class_accuracy, top_k_accuracy
 from i3d.evaluation.scoring import softmax
 from i3d.recipes.named import named_recipe
 from i3d.utils.device import ComputeConfig
+from i3d.weights.load import load_weights
 from support.mmaction2_configs import CONFIGS_0
 from support.mmaction2_runs import NAMES_1, RAW, VIDEO, config, tiny_0, tiny_checkpoint, tiny_test
 
@@ -118,6 +120,25 @@ def test_no_top_5_of_five_classes(kinetics, capsys, version):
     assert "top5 is not shown: with 5 classes it is 1 for any scores" in err
 
 
+def test_a_config_of_0x_names_its_metrics_and_its_output(checkpoint, kinetics, capsys):
+    more = "eval_config = dict(metrics='top_k_accuracy', metric_options=dict(top_k_accuracy=dict(topk=(1, 3))))\n"
+    path = config(kinetics, f"{CONFIGS_0[VIDEO]}{more}output_config = dict(out='c.json')\n")
+    out, err, code = run(run_test, path, checkpoint, *small("my_config"), capsys=capsys)
+    assert code == 0, err
+    scores_NK = np.array(json.loads(Path("c.json").read_text()))
+    assert f"top3_acc\t{top_k_accuracy(scores_NK, [0, 1], k=3):.4f}" in out
+    assert "mean_acc" not in out
+    words = ["--eval", "mean_class_accuracy", "--out", "d.json"]
+    out, err, code = run(run_test, path, checkpoint, *words, *small("my_config"), capsys=capsys)
+    assert "mean_acc" in out
+    assert "top" not in out
+    assert Path("d.json").exists()
+    path.write_text(path.read_text().replace("c.json", "c.pkl"))
+    _, err, code = run(run_test, path, checkpoint, *small("my_config"), capsys=capsys)
+    assert code == 2
+    assert "output_config.out of the config: c.pkl: a pickle can run any code" in err
+
+
 def test_tables_by_mmaction2s_flag(checkpoint, capsys):
     out, err, code = run(run_test, RAW, checkpoint, "--eval", "per_class", "confusion", *small(RAW), capsys=capsys)
     assert code == 0, err
@@ -137,14 +158,39 @@ def test_the_spelling_of_1x(checkpoint, capsys):
 
 
 def test_a_custom_config_and_a_checkpoint_of_ours(checkpoint, kinetics, capsys):
+    """Converted by a recipe, or by the config in it: what only training reads may differ, as may the notation."""
     path = config(kinetics, CONFIGS_0[VIDEO])
     i3d.convert(checkpoint, kinetics / "ours.safetensors", recipe=tiny_recipe(kinetics))
-    results = []
-    for weights in (checkpoint, "ours.safetensors"):
-        _, err, code = run(run_test, path, weights, "--out", f"{len(results)}.json", *small("my_config"), capsys=capsys)
+    saved = CONFIGS_0[RAW].replace("depth=50,", "depth=18, base_channels=2, with_cp=True,").replace("2048", "16")
+    i3d.convert(tiny_checkpoint(kinetics / "saved.pth", config=saved), kinetics / "saved.safetensors")
+    results, changed = [], ["model.backbone.norm_eval=True", "model.cls_head.dropout_ratio=0.1"]
+    for weights in (checkpoint, "ours.safetensors", "saved.safetensors"):
+        out = f"{len(results)}.json"
+        _, err, code = run(run_test, path, weights, "--out", out, *small("my_config", *changed), capsys=capsys)
         assert code == 0, err
-        results.append(json.loads(Path(f"{len(results)}.json").read_text()))
-    assert results[0] == results[1]
+        results.append(json.loads(Path(out).read_text()))
+    assert results[0] == results[1] == results[2]
+
+
+def test_weights_of_ours_with_the_config_of_another_protocol(kinetics):
+    text = CONFIGS_0[RAW].replace("depth=50,", "depth=18, base_channels=2,").replace("2048", "16")
+    i3d.convert(tiny_checkpoint(kinetics / "a.pth", config=text), kinetics / "a.safetensors")
+    path = config(kinetics, text.replace("num_clips=10", "num_clips=3"))
+    weights = load_weights("a.safetensors", recipe=str(path))
+    assert (weights.card.recipe.name, weights.card.recipe.protocol.num_clips) == ("my_config", 3)
+    assert weights.recipe_from == "as given"
+    other = config(kinetics, text.replace("depth=18", "depth=34").replace("conv1_stride_t=2", "conv1_stride_t=1"))
+    with pytest.raises(InputError, match=r"another network than that of .*py \(depth 18, not 34, conv1_stride"):
+        load_weights("a.safetensors", recipe=str(other))
+    loss = "type='I3DHead', multi_class=True, loss_cls=dict(type='BCELossWithLogits')"
+    other = config(
+        kinetics,
+        text.replace("type='I3DHead'", loss).replace("type=dataset_type,", "type=dataset_type, multi_class=True,"),
+    )
+    with pytest.raises(
+        InputError, match=r"another network than that of .*my_config.py \(one label a clip\); leave --rec"
+    ):
+        load_weights("a.safetensors", recipe=str(other))
 
 
 @pytest.mark.parametrize(

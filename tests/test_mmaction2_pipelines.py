@@ -31,6 +31,7 @@ from i3d.video.photometric import rand_augment
 from i3d.video.sampling import training_clips
 from i3d.weights.convert import convert
 from i3d.weights.load import build_model, load_weights
+from support.commands import run_here
 from support.golden_weights import MEAN_C, STD_C
 from support.mmaction2_configs import HEAD as R50_HEAD
 from support.mmaction2_configs import IMAGENET
@@ -70,6 +71,20 @@ SCORED = [
     [crop(49), crop(33)],
     [short(41), crop((33, 33))],
 ]
+FUSE = "dict(type='Fuse')"
+
+
+def lazy(text):
+    return f"{text[:-1]}, lazy=True)"
+
+
+SCORED += [  # lazy
+    [lazy(short(41)), lazy(crop(32)), "dict(type='Flip', flip_ratio=0, lazy=True)", FUSE],
+    [short(60), lazy(short(41)), lazy(crop((40, 33))), FUSE, SQUASH],
+    [lazy("dict(type='Resize', scale=(46, 37), keep_ratio=False)"), lazy(crop((45, 33))), lazy(SQUASH), FUSE],
+    [lazy(short(45)), lazy(crop(41)), FUSE, crop(32, "TenCrop")],
+    [lazy(crop(47)), lazy(short(45)), lazy(short(33)), lazy(crop(32)), FUSE, lazy(crop(31)), FUSE],
+]
 FLIP = "dict(type='Flip', flip_ratio=0.5)"
 RANDOM_CHANGES = "dict(type='PytorchVideoWrapper', op='RandAugment', magnitude=7, num_layers=4)"
 TRAINED = [
@@ -89,7 +104,16 @@ TRAINED = [
     [crop((61, 44)), "dict(type='RandomCrop', size=40)", SQUASH, "dict(type='Flip', flip_ratio=1)"],
     [crop(49), crop(33), SQUASH],
 ]
+TRAINED += [
+    [lazy(short(41)), lazy("dict(type='MultiScaleCrop', input_size=32, scales=(1, .8))"), lazy(SQUASH), lazy(FLIP),
+     FUSE],
+    [lazy(short(41)), lazy("dict(type='RandomCrop', size=36)"), FUSE, SQUASH],
+    [short(60), lazy(short(41)), lazy("dict(type='RandomResizedCrop')"), FUSE, SQUASH, FLIP],
+    [lazy(short(45)), lazy(crop(40)), FUSE, "dict(type='RandomCrop', size=36)", SQUASH],
+    [crop(49), lazy("dict(type='Resize', scale=(60, 40), keep_ratio=False)"), lazy(crop(32)), lazy(FLIP), FUSE],
+]  # fmt: skip
 VARIANTS = [(SCORED[i % 15], SCORED[(4 * i + 3) % 15], TRAINED[i % 15]) for i in range(45)]
+VARIANTS += [(SCORED[15 + i], SCORED[15 + (i + 2) % 5], TRAINED[15 + i]) for i in range(5)]
 
 
 def config_text(test, val, train, *, clip_len=4):
@@ -112,15 +136,52 @@ train_cfg = dict(max_epochs=1)
 """
 
 
-def scaled(frame, step):
-    """MMCV's `imrescale` and `imresize`."""
-    (width, height), (rows, columns) = step["scale"], frame.shape[:2]
+def scaled_size(shape, step):
+    """(width, height) of MMCV's `imrescale` and `imresize`."""
+    (width, height), (rows, columns) = step["scale"], shape
     if step.get("keep_ratio", True):
         long, short_ = max(width, height), min(width, height)
         long, short_ = (math.inf, long) if short_ == -1 else (long, short_)
         factor = min(long / max(rows, columns), short_ / min(rows, columns))
         width, height = int(columns * factor + 0.5), int(rows * factor + 0.5)
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+    return width, height
+
+
+def scaled(frame, step):
+    return cv2.resize(frame, scaled_size(frame.shape[:2], step), interpolation=cv2.INTER_LINEAR)
+
+
+def fused(frame, steps, box=None):
+    """What `Fuse` makes of lazy steps: one crop of the frame, rounded to pixels, and one resize. `box` is drawn."""
+    height, width = frame.shape[:2]
+    edges, size = np.array([0, 0, width, height], np.float32), (width, height)
+    for step in steps:
+        if "scale" in step:
+            size = scaled_size(size[::-1], step)
+        elif step["type"] != "Flip":
+            inner, place = step.get("crop_size", 0), (0, 0)
+            inner = inner if isinstance(inner, tuple) else (inner, inner)
+            place = [(side - crop_side) // 2 for side, crop_side in zip(size, inner, strict=True)]
+            if step["type"] != "CenterCrop":
+                inner, place = (box.width, box.height), (box.left, box.top)
+            scale = np.array([(edges[i + 2] - edges[i]) / size[i] for i in (0, 1)] * 2)
+            corners = np.array([*place, place[0] + inner[0], place[1] + inner[1]])
+            edges, size = (np.tile(edges[:2], 2) + corners * scale).astype(np.float32), inner
+    left, top, right, bottom = edges.round().astype(int)
+    return cv2.resize(frame[top:bottom, left:right], size, interpolation=cv2.INTER_LINEAR)
+
+
+def grouped(steps):
+    """The steps, with a list of each lazy ones that `Fuse` ends."""
+    lazy_steps = []
+    for step in steps:
+        if step.get("lazy"):
+            lazy_steps.append(step)
+        elif step["type"] == "Fuse":
+            yield lazy_steps
+            lazy_steps = []
+        else:
+            yield step
 
 
 def cropped(frame, step):
@@ -148,18 +209,30 @@ def steps_of(texts):
 
 
 def plain_test(frame, texts):
+    def views_after(frame, step):
+        if isinstance(step, list):
+            return [fused(frame, step)]
+        return [scaled(frame, step)] if "scale" in step else cropped(frame, step)
+
     views = [frame]
-    for step in steps_of(texts):
-        views = [one for view in views for one in ([scaled(view, step)] if "scale" in step else cropped(view, step))]
+    for step in grouped(steps_of(texts)):
+        views = [one for view in views for one in views_after(view, step)]
     return views
+
+
+def plain_features(net, frames, texts):
+    """The features of each view of a clip of these frames."""
+    clips_NTHWC = (np.stack([plain_test(frame, texts) for frame in frames], axis=1) - MEAN_C) / STD_C
+    with torch.inference_mode():
+        return net.features(torch.from_numpy(clips_NTHWC).permute(0, 4, 1, 2, 3)).mean(dim=(2, 3, 4))
 
 
 def plain_training(frame, texts, box, flip):
     """`box` and `flip` are drawn; the box is that of the last random crop, or of the last crop."""
-    steps = [step for step in steps_of(texts) if step["type"] != "Flip"]
-    is_random = ["Random" in step["type"] or "Multi" in step["type"] for step in steps]
-    for step, is_drawn in zip(steps, is_random, strict=True):
-        if is_drawn:
+    for step in grouped(step for step in steps_of(texts) if step["type"] != "Flip"):
+        if isinstance(step, list):
+            frame = fused(frame, step, box)
+        elif "Random" in step["type"] or "Multi" in step["type"]:
             frame = frame[box.top : box.top + box.height, box.left : box.left + box.width]
         elif "scale" in step:
             frame = scaled(frame, step)
@@ -241,15 +314,9 @@ def test_a_checkpoint_predicts_tests_and_converts_with_the_pixels_of_its_config(
     net, middle = build_model(weights).eval(), [text.replace("ThreeCrop", "CenterCrop") for text in steps]
     middle = [text.replace("TenCrop", "CenterCrop") for text in middle]
 
-    def features_of(texts, first):
-        views = np.stack([plain_test(frame, texts) for frame in frames[first : first + 6]], axis=1)
-        clips_NTHWC = (views - MEAN_C) / STD_C
-        with torch.inference_mode():
-            return net.features(torch.from_numpy(clips_NTHWC).permute(0, 4, 1, 2, 3)).mean(dim=(2, 3, 4))
-
     def scores_of(texts):
         with torch.inference_mode():
-            return net.fc(features_of(texts, 1)).softmax(1).mean(0)
+            return net.fc(plain_features(net, frames[1:7], texts)).softmax(1).mean(0)
 
     expected = scores_of(steps)
     other = scores_of(SCORED[(number + 1) % len(SCORED)])
@@ -265,8 +332,29 @@ def test_a_checkpoint_predicts_tests_and_converts_with_the_pixels_of_its_config(
     extractor = load_extractor(checkpoint, FeatureSettings(window=6, stride=2, fps=None), compute=COMPUTE)
     with open_video(file) as video:
         values_RC = extractor(video).values
-    wanted_RC = torch.cat([features_of(middle, first) for first in (0, 2)])
+    wanted_RC = torch.cat([plain_features(net, frames[first : first + 6], middle) for first in (0, 2)])
     assert torch.allclose(torch.from_numpy(values_RC), wanted_RC, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("number", [7, 9, 11])
+def test_the_command_features_has_the_pixels_of_the_config(tmp_path, clip, number):
+    """From the checkpoint alone, and from its conversion; features of other pixels differ by far more."""
+    annotations, frames = clip
+    checkpoint = tmp_path / "a.pth"
+    text = config_text(SCORED[number], SCORED[0], TRAINED[0], clip_len=6)
+    net = build_model(load_weights(tiny_checkpoint(checkpoint, config=text, version=1))).eval()
+    convert(checkpoint, tmp_path / "b.safetensors")
+    wanted_RC = torch.cat([plain_features(net, frames[first : first + 6], SCORED[number]) for first in (0, 2)])
+    others_RC = torch.cat([plain_features(net, frames[first : first + 6], SCORED[0]) for first in (0, 2)])
+    for model in (checkpoint, tmp_path / "b.safetensors"):
+        out = tmp_path / model.stem
+        words = ["--window", "6", "--stride", "2", "--fps", "native", "--device", "cpu", "--out", str(out)]
+        result = run_here(["i3d", "features", annotations.file(0), "--model", str(model), *words])
+        assert result.returncode == 0, result.stderr
+        (file,) = out.rglob("*.npy")
+        values_RC = torch.from_numpy(np.load(file))
+        assert torch.allclose(values_RC, wanted_RC, rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(values_RC, others_RC, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +374,35 @@ def test_the_sampling_of_a_checkpoint_is_that_of_its_config(tmp_path, clip, samp
     assert load_weights(checkpoint).card.recipe.protocol == recipe.protocol
     assert recipe.protocol.model_dump(include=set(expected)) == expected
     assert i3d.predict(clip[0].file(0), model=checkpoint, device="cpu").top1.score > 0
+
+
+@pytest.mark.parametrize(
+    ("sample", "expected"),
+    [
+        ("num_clips=3", [1, 4, 6]),  # 8 / 3 frames a segment
+        ("num_clips=1", [4]),
+        ("num_clips=2, twice_sample=True", [2, 6, 0, 4]),
+        ("num_clips=3, frame_interval=4, target_fps=5", [1, 4, 6]),  # neither changes clips of one frame
+        ("num_clips=8", [0, 1, 2, 3, 4, 5, 6, 7]),
+    ],
+)
+def test_single_frames_of_1x_are_the_middles_of_segments(tmp_path, clip, sample, expected):
+    """Those of `SampleFrames._get_test_clips` of 1.x, which for other clips goes from end to end."""
+    annotations, frames = clip
+    text = config_text([SQUASH], [SQUASH], [SQUASH])
+    text = text.replace("clip_len=4, frame_interval=1, num_clips=1, test_mode", f"clip_len=1, {sample}, test_mode")
+    recipe = load_recipe(str(config(tmp_path, text)))
+    saved = load_weights(tiny_checkpoint(tmp_path / "a.pth", config=text, version=1)).card.recipe
+    wanted_VTHWC = np.stack([plain_test(frames[index], [SQUASH]) for index in expected])
+    for protocol in (recipe.protocol, recipe.training.validation, saved.protocol):
+        (views,) = ClipDataset(annotations, TestView(protocol, recipe.preprocessing))[0, 0].views_N
+        assert np.array_equal(views.clips().numpy(), wanted_VTHWC)
+
+
+def test_a_clip_without_a_length_is_refused(tmp_path):
+    text = config_text([SQUASH], [SQUASH], [SQUASH]).replace("clip_len=4, frame_interval=1,", "", 1)
+    with pytest.raises(InputError, match=r"my_config.py:4: .*pipeline\[0\].clip_len is missing; write clip_len=32"):
+        load_recipe(str(config(tmp_path, text)))
 
 
 @pytest.mark.parametrize(
@@ -406,6 +523,47 @@ def test_mean_and_average_of_a_checkpoint_are_those_of_its_config(tmp_path):
         assert recipe.protocol.average == "score"
 
 
+def test_the_precision_of_clips_is_not_that_of_classes(tmp_path, clip, capsys):
+    """`mmit_mean_average_precision` of 1.x averages over clips, `mean_average_precision` over classes."""
+    annotations = clip[0]
+    text = config_text([SQUASH], [SQUASH], [SQUASH])
+    text = text.replace(HEAD, f"{HEAD}, multi_class=True, loss_cls=dict(type='BCELossWithLogits')")
+    lists = f"ann_file='{tmp_path / 'list.txt'}', data_prefix=dict(video='{annotations.root}'), multi_class=True"
+    text = text.replace("dict(type='VideoDataset', ", f"dict(type='VideoDataset', {lists}, ")
+    names = ("mean_average_precision", "mmit_mean_average_precision")
+    text += f"test_evaluator = dict(type='AccMetric', metric_list={names})\n"
+    (tmp_path / "list.txt").write_text("noise.mkv 3 7 9\n")
+    checkpoint = tiny_checkpoint(tmp_path / "a.pth", version=1)
+    run_test([str(config(tmp_path, text)), str(checkpoint), "--dump", str(tmp_path / "out.json")])
+    scores_K = np.array(json.loads((tmp_path / "out.json").read_text())[0])
+    ranks = sorted(int((scores_K >= scores_K[k]).sum()) for k in (3, 7, 9))
+    of_clip = sum((number + 1) / rank for number, rank in enumerate(ranks)) / 3
+    printed = capsys.readouterr().out
+    assert "map/mean_average_precision: 1.0000" in printed  # each class has its only clip first
+    assert f"map/mmit_mean_average_precision: {of_clip:.4f}" in printed
+
+
+NORMALISE = "dict(type='Normalize', mean=[1, 2, 3], std=[4, 5, 6])"
+NORMS = {  # how often a config normalises: (steps of the pipelines, the values of the data_preprocessor, the error)
+    "never": ([SQUASH], "", "pipeline has no Normalize; normalise once"),
+    "twice": ([SQUASH, NORMALISE], IMAGENET, "pipeline normalises a second time, after data_preprocessor"),
+    "without std": ([SQUASH], "mean=[1, 2, 3]", "std is missing beside mean; give both, or neither"),
+    "without mean": ([SQUASH], "std=[1, 2, 3]", "mean is missing beside std; give both, or neither"),
+    "a step without std": ([SQUASH, NORMALISE.replace(", std=[4, 5, 6]", "")], "", "std is missing beside mean"),
+}
+
+
+@pytest.mark.parametrize("form", NORMS)
+def test_a_checkpoint_normalises_once_as_its_config_does(tmp_path, form):
+    """What is refused in a file is refused in a checkpoint too: no values are taken from a published recipe."""
+    steps, values, expected = NORMS[form]
+    text = config_text(steps, steps, steps).replace(IMAGENET, values).replace("r', , f", "r', f")
+    with pytest.raises(InputError, match=expected):
+        load_recipe(str(config(tmp_path, text)))
+    with pytest.raises(WeightsError, match=f"{expected}.*--recipe NAME loads it without its config"):
+        load_weights(tiny_checkpoint(tmp_path / "a.pth", config=text, version=1))
+
+
 OF_TRAINING = {  # a part of the config, and what it becomes
     "optimiser": ("type='SGD', lr=0.01", "type='RMSprop', lr=1"),
     "hooks": ("train_cfg = ", "custom_hooks = [dict(type='EMAHook')]\ntrain_cfg = "),
@@ -415,6 +573,12 @@ OF_TRAINING = {  # a part of the config, and what it becomes
     "classifier": (HEAD, f"{HEAD}, init_std=0.5"),
     "loss": (HEAD, f"{HEAD}, loss_cls=dict(type='MyLoss')"),
     "weights": ("type='ResNet3d'", "type='ResNet3d', init_cfg=dict(type='Mine', checkpoint='x.pth')"),
+    "weights of the model": ("cls_head=", "init_cfg=dict(type='Pretrained', checkpoint='x.pth'), cls_head="),
+    "norms": ("type='ResNet3d'", "type='ResNet3d', norm_cfg=dict(type='BN3d', requires_grad=False)"),
+    "run": ("train_cfg = ", "resume_from = 'epoch_3.pth'\ntrain_cfg = "),
+    "wrapper": ("train_cfg = ", "model_wrapper_cfg = dict(type='MMDistributedDataParallel')\ntrain_cfg = "),
+    "seed": ("train_cfg = ", "randomness = dict(seed='x')\ntrain_cfg = "),
+    "scaling": ("train_cfg = ", "auto_scale_lr = dict(base_batch_size=0)\ntrain_cfg = "),
     "mixup": ("cls_head=", "train_cfg=dict(blending=dict(type='MyBlending')), cls_head="),
     "mixup before": (IMAGENET, f"{IMAGENET}, blending=dict(type='MyBlending')"),
 }
@@ -477,6 +641,25 @@ def test_videos_smaller_than_a_crop_are_named(tmp_path, clip, test, why):
             [SQUASH],
             ["dict(type='MultiScaleCrop', input_size=32)", "dict(type='RandomCrop', size=32)"],
             "is followed by",
+        ),
+        ([lazy(short(40)), lazy(crop(32))], [SQUASH], "'CenterCrop' is lazy, and no Fuse follows"),
+        ([lazy(short(40)), crop(32), FUSE], [SQUASH], r"'CenterCrop' follows Resize\(lazy=True\); put Fuse between"),
+        ([lazy(short(40)), crop(40, "ThreeCrop"), FUSE], [SQUASH], r"'ThreeCrop' follows Resize\(lazy=True\)"),
+        ([lazy(short(40)), lazy(crop(40, "ThreeCrop")), FUSE], [SQUASH], r"'ThreeCrop' follows Resize\(lazy=True\)"),
+        ([lazy(crop(40, "ThreeCrop")), FUSE], [SQUASH], "lazy = 'True' must be False"),
+        ([SQUASH, FUSE], [SQUASH], "'Fuse' has no lazy step before it"),
+        ([SQUASH], [lazy(SQUASH), FLIP, FUSE], r"'Flip' follows Resize\(lazy=True\)"),
+        ([SQUASH], [lazy(SQUASH), lazy(FLIP), "dict(type='ColorJitter')", FUSE], r"'ColorJitter' follows Flip\(lazy"),
+        ([SQUASH], [lazy(SQUASH), lazy(FLIP), lazy(FLIP), FUSE], "'Flip' is there twice before Fuse"),
+        (
+            [SQUASH],
+            [lazy(short(41)), lazy(crop(36)), lazy("dict(type='RandomCrop', size=32)"), FUSE],
+            "'Resize' is lazy before a random crop",
+        ),
+        (
+            [SQUASH],
+            [lazy("dict(type='Resize', scale=(64, 40))"), lazy("dict(type='RandomCrop', size=32)"), FUSE],
+            "'Resize' is lazy before a random crop, where one Resize to a short side",
         ),
     ],
 )

@@ -55,6 +55,7 @@ OFF = {  # what none of the ports does
 }  # fmt: skip
 OURS = {
     "training.warmup_start",
+    "training.warmup_by_epoch",
     "training.warmup_within",
     "training.patience",
     "training.best_by",
@@ -141,7 +142,7 @@ MINDSPORE = {key: value for key, value in PAPER.items() if not key.startswith(("
     "protocol.out_of_bound": "loop", "protocol.crops": "center", "protocol.average": "score",
     "training.epochs": 30, "training.steps": None, "training.batch_size": 4, "training.base_batch": 0,
     "training.optimizer.lr": 0.0012, "training.optimizer.weight_decay": 4e-4, "training.schedule.kind": "cosine",
-    "training.schedule.begin": 0.0, "training.schedule.length": None,
+    "training.schedule.begin": 0.0, "training.schedule.length": None, "training.schedule.by_epoch": False,
     "training.schedule.end": 0.0, "training.augmentation.resize": (256, 256),
 }  # fmt: skip
 
@@ -154,12 +155,19 @@ def v1(middle):
     return f"i3d_imagenet-pretrained-{middle}32x2x1-100e_kinetics400-rgb"
 
 
+LAZY_VALIDATION = flat({"training": {"validation_geometry": {"short_side": None, "crop": 224, "steps": (
+    {"kind": "fused", "steps": (
+        {"kind": "resize", "short_side": 256, "size": None, "within": None},
+        {"kind": "crop_center", "size": (224, 224)},
+    )},
+)}}})  # fmt: skip
 TABLE = {
     v0("r50_32x2x1"): MMACTION2,
     v0("r50_video_32x2x1"): MMACTION2 | VIDEO,
     v0("r50_video_imgaug_32x2x1"): MMACTION2 | VIDEO
     | {"training.augmentation.rotation_degrees": 20, "training.augmentation.pixel_dropout": 0.05},
-    v0("r50_lazy_32x2x1"): MMACTION2 | {"training.augmentation.fused": True},
+    v0("r50_lazy_32x2x1"): {key: MMACTION2[key] for key in MMACTION2 if key != "training.validation_geometry"}
+    | {"training.augmentation.fused": True} | LAZY_VALIDATION,
     v0("r50_dense_32x2x1"): MMACTION2 | DENSE,
     v0("r50_video_inference_32x2x1"): MMACTION2 | VIDEO | {"protocol.num_clips": 1},
     v0("r50_heavy_8x8x1"): MMACTION2 | EIGHT | HEAVY,

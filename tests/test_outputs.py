@@ -292,8 +292,8 @@ def test_no_folder_in_the_source_is_written_to(place, words, name):
 def test_our_drawings_and_reports_are_made_again(place):
     assert run("plot", "log.jsonl", "--out", "o.png").returncode == 0
     assert run("plot", "log.jsonl", "--out", "o.png").returncode == 0
-    assert run("data", "preview", "clips.csv", "--out", "p", "--split", "train").returncode == 0
-    assert run("data", "preview", "clips.csv", "--out", "p", "--split", "train").returncode == 0
+    assert run("data", "preview", "clips.csv", "--out", "p", "--recipe", "i3d_rgb").returncode == 0
+    assert run("data", "preview", "clips.csv", "--out", "p", "--recipe", "i3d_rgb").returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_names_of_protocols():
     clip = with_protocol(inception, "3x1").protocol
     assert (clip.clip_len, clip.target_fps, clip.num_clips, clip.average) == (64, 25.0, 3, "score")
     assert "probabilities averaged" in with_average(inception, "prob").protocol_line
-    for name in ("0x1", "3", "3x2", "x", "-1x1", "10x3 "):
+    for name in ("0x1", "3", "3x4", "x", "-1x1", "10x3 "):
         with pytest.raises(i3d.InputError, match="write CLIPSxCROPS"):
             with_protocol(recipe, name)
 
@@ -331,7 +331,7 @@ def test_the_form_of_mmaction2_retains_the_places_of_bad_clips(clips, models, tm
     for name in ("r.json", "r.yaml"):
         options = ("--max-bad", "50%", "--out", tmp_path / name, "--out-format", "mmaction2")
         _, err = try_test(models["clips"], tmp_path / "clips.csv", *options, expected=3)
-        assert "1 clips could not be read; null stands in their places" in err
+        assert "1 clip could not be read; null stands in place of the scores" in err
         document = yaml.safe_load((tmp_path / name).read_text())
         whole = i3d.evaluate(models["clips"], read_annotations(clips / "clips.csv"), compute=HERE)
         assert document[2] is None
@@ -458,17 +458,19 @@ def test_an_interrupted_test_resumes(clips, models, tmp_path, monkeypatch):
 
     real, calls = Scorer.__call__, []
 
-    def counted(self, views, name, *, index):
+    def counted(self, views, name, *, index, **options):
         calls.append(index)
         if calls == [0, 1, 2, 3] and not out.exists():
             raise KeyboardInterrupt
-        return real(self, views, name, index=index)
+        return real(self, views, name, index=index, **options)
 
     monkeypatch.setattr(Scorer, "__call__", counted)
     start = ["test", str(models["clips"]), "--data", *data, "--device", "cpu", "--workers", "0"]
     ended = run_here(["i3d", *start, "--protocols", "1x1,3x1", "--out", out])
     assert not out.exists()
-    assert f"warning: 3 results are stored in {tmp_path / '.r.json.resume'}; the same command resumes\n" in ended.stderr
+    stored = f"interrupted; 3 results are stored in {tmp_path / '.r.json.resume'}; to resume: i3d test "
+    assert stored in ended.stderr
+    assert ended.stderr.endswith(f" --out {out}\n")
     assert calls == [0, 1, 2, 3]
     options = ("--protocols", "1x1,3x1", "--out")
     try_test(models["clips"], *data, *options, out, expected=3)

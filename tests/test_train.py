@@ -212,7 +212,7 @@ def test_signals_save_and_end(clips, tmp_path, number, code):
     wait_for(tmp_path / "run" / "log.jsonl")
     process.send_signal(number)
     assert process.wait(30) == code
-    assert "saved; the same command resumes from there" in log.read_text()
+    assert f"saved; the same command resumes from there: i3d train --recipe {clips}/tiny.yaml" in log.read_text()
     [newest] = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1:]
     output = finish(command(clips, tmp_path / "run", *options))
     assert f"resuming from step {int(newest.stem.split('-')[1])} of 24" in output

@@ -19,7 +19,13 @@ from i3d.data.annotations import build_annotations
 from i3d.data.loading.samplers import balanced_order, training_batches
 from i3d.data.rows import Rows
 from i3d.errors import InputError
-from i3d.evaluation.metrics import class_metrics, mean_average_precision, mean_class_accuracy, top_k_accuracy
+from i3d.evaluation.metrics import (
+    class_metrics,
+    mean_average_precision,
+    mean_class_accuracy,
+    mmit_mean_average_precision,
+    top_k_accuracy,
+)
 from i3d.models.factory import build_network
 from i3d.recipes.io import load_recipe, with_overrides, with_training
 from i3d.recipes.named import RECIPES, named_recipe
@@ -211,7 +217,7 @@ def test_binary_cross_entropy_of_classes_that_go_together(drawn, smoothing, gamm
     logits_NK, _, weights_K = drawn
     targets_NK = data.draw(arrays(np.float64, logits_NK.shape, elements=st.sampled_from([0.0, 1.0])))
     p_NK = 1 / (1 + np.exp(-logits_NK))
-    smooth_NK = targets_NK * (1 - smoothing) + smoothing / 2
+    smooth_NK = targets_NK * (1 - smoothing) + smoothing / targets_NK.shape[1]  # as in MMAction2's BaseHead
     log_p_NK, log_not_NK = -np.logaddexp(0, -logits_NK), -np.logaddexp(0, logits_NK)
     values_NK = -(weights_K * smooth_NK * log_p_NK + (1 - smooth_NK) * log_not_NK)
     right_NK = np.where(targets_NK > 0, p_NK, 1 - p_NK)
@@ -580,6 +586,10 @@ def test_average_precision_by_hand():
     assert mean_average_precision(scores_NK, targets_NK) == pytest.approx(((1 + 2 / 3) / 2 + (1 + 2 / 3) / 2) / 2)
     assert mean_average_precision([[0.5], [0.5], [0.5], [0.5]], [[1], [0], [0], [1]]) == 0.5  # all alike
     assert mean_average_precision([[0.9, 0.1], [0.1, 0.2]], [[1, 0], [0, 0]]) == 1  # class 1 does not occur
+    of_clips = [1, 1, 1, 1 / 2, 1, 1 / 3]  # the class of the last is the lowest of 3
+    scores_NK = [[0.9, 0.1, 0], [0.9, 0.8, 0], [0.1, 0, 0.5], [0.9, 0.1, 0], [0.1, 0.2, 0.3], [0.9, 0.5, 0.1]]
+    targets_NK = [[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 1, 0], [1, 1, 1], [0, 0, 1]]
+    assert mmit_mean_average_precision(scores_NK, targets_NK) == pytest.approx(sum(of_clips) / 6)
     with pytest.raises(ValueError, match="no clip has a class"):
         mean_average_precision([[0.5]], [[0]])
 
@@ -747,7 +757,7 @@ def test_plot_as_a_command(tmp_path, monkeypatch):
         2, "error: --out both.jpg: the name must end in .png\n",
     )  # fmt: skip
     assert run("plot", "gone").stderr == "error: gone: no such file or folder; check the path\n"
-    assert "error: .: has no log.jsonl; a run that only fits a classifier" in run("plot", ".").stderr
+    assert "error: .: is no run, but holds runs (a, b); name them" in run("plot", ".").stderr
 
 
 # runs side by side
@@ -800,7 +810,7 @@ def test_runs_as_a_command(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (None, "", r"holds no training log; a run that only fits a classifier writes none"),
+        (None, "", r"holds no run; give the --work-dir of `i3d train`, or a folder of such"),
         (RUN, "{", r"run\.json: not the record of a run; restore it or move it away"),
         (RUN, '{"config": {}}', r"run\.json: not the record of a run"),
         (RUN, "[1]", r"run\.json: not the record of a run"),

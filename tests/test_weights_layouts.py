@@ -212,7 +212,7 @@ def test_without_a_classifier_only_what_needs_one_is_refused(tmp_path, caplog, p
     assert extractor.made_with["weights"][0]["recipe"] == R50
     recipe = named_recipe(R50).model_copy(update={"network": ResNetSettings(base_channels=4, num_classes=3)})
     net = build_network(recipe.network)
-    line = load_initial_weights(net, str(path), recipe)
+    line, _ = load_initial_weights(net, str(path), recipe)
     assert line.endswith(f"{len(state)} tensors, random classifier of 3 classes")
     assert all(torch.equal(net.state_dict()[key], tensor) for key, tensor in state.items())
     result = run("convert", path, tmp_path / "full.safetensors", "--partial")
@@ -243,7 +243,7 @@ def test_the_initial_classifier_follows_the_names_of_the_classes(tmp_path):
     save_checkpoint(tmp_path / "a.safetensors", state.state, state.card)
     for classes, order in [(names[::-1], range(len(names))[::-1]), (names, None), (("another", *names[1:]), None)]:
         net = build_network(recipe.network)
-        line = load_initial_weights(net, str(tmp_path / "a.safetensors"), recipe, classes)
+        line, _ = load_initial_weights(net, str(tmp_path / "a.safetensors"), recipe, classes)
         wanted = state.state["fc.weight"] if order is None else state.state["fc.weight"][list(order)]
         assert torch.equal(net.state_dict()["fc.weight"], wanted)
         assert ("classifier in the order of the clips' classes" in line) == (order is not None)

@@ -105,7 +105,7 @@ def without_drawing():
         yield
 
 
-def _draw_nothing(dataset, out):
+def _draw_nothing(dataset, out, **_):
     out.mkdir(exist_ok=True)
     Image.new("RGB", (8, 8)).save(out / "clips.png")
     return SimpleNamespace(paths=[out / "clips.png"])

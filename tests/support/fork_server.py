@@ -53,9 +53,16 @@ def become(request):
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    for target, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
+    if request["terminal"]:
+        stdin = log = os.open(request["terminal"], os.O_RDWR)  # the terminal of the new session: its Ctrl-C arrives
+    else:
+        stdin = os.open(os.devnull, os.O_RDONLY)
+        log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for target, source in ((0, stdin), (1, log), (2, log)):
         os.dup2(source, target)
+    if request["terminal"]:  # the server's own streams are of a pipe and a file
+        for number, (name, mode) in enumerate([("stdin", "r"), ("stdout", "w"), ("stderr", "w")]):
+            setattr(sys, name, os.fdopen(number, mode, buffering=1, closefd=False))
 
 
 def run(words, num_ranks):

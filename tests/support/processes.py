@@ -20,8 +20,8 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 
 
-def start(words, log=None, *, ranks=1):
-    """Start a process in a group of its own; what it prints goes to the end of `log`.
+def start(words, log=None, *, ranks=1, terminal=""):
+    """Start a process in a group of its own; what it prints goes to the end of `log`, or to a terminal.
 
     `i3d ...` and `python FILE ...` are forked from a server that has imported PyTorch; other commands are executed.
     """
@@ -29,7 +29,7 @@ def start(words, log=None, *, ranks=1):
     environment = {**os.environ, **ENVIRONMENT}
     if words[0] in ("i3d", "python"):
         if sys.platform == "linux":
-            return _Forked(words, log, environment, ranks)
+            return _Forked(words, log, environment, ranks, terminal)
         launcher = [*TORCHRUN, "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else [sys.executable]
         words = [*launcher, *(["-m", *words] if words[0] == "i3d" else words[1:])]
     with log.open("ab") as out:
@@ -39,10 +39,11 @@ def start(words, log=None, *, ranks=1):
 class _Forked:
     """A process of the fork server, with the methods of `Popen` that tests use."""
 
-    def __init__(self, words, log, environment, ranks):
+    def __init__(self, words, log, environment, ranks, terminal):
         server, folder = _fork_server()
         self._status = Path(tempfile.mkdtemp(dir=folder)) / "code"
         request = {"words": words, "ranks": ranks, "environment": environment, "folder": os.getcwd()}
+        request["terminal"] = terminal
         print(json.dumps(request | {"log": str(log.absolute()), "status": str(self._status)}), file=server.stdin)
         self.pid = int(server.stdout.readline())
         self.returncode = None

@@ -13,7 +13,7 @@ from i3d.cli import options as shared
 from i3d.cli import output, run
 from i3d.cli.checks import accepted, check_network, check_protocols, choices, exists, numbers
 from i3d.cli.limits import BATCH, WEEK, WORKERS, Within
-from i3d.cli.messages import log
+from i3d.cli.messages import if_interrupted, log
 from i3d.cli.usage import command
 from i3d.utils.atomic_files import write_atomically
 
@@ -54,7 +54,10 @@ def data(source: shared.Dataset, /, *, options: LoadingOptions = LoadingOptions(
     annotations = run.setup.read_dataset(source, options.dataset, need_labels=False)
     clips = run.setup.clip_dataset(annotations, options.phase, options.recipe, options.frames)
     batch_size = options.batch_size if options.phase == "train" else 1
-    speed = diagnostics.measure_data(clips, num_clips=options.num_clips, batch_size=batch_size, workers=workers)
+    with if_interrupted("nothing is saved", resumes=False), output.ProgressBar("load clips") as bar:
+        speed = diagnostics.measure_data(
+            clips, num_clips=options.num_clips, batch_size=batch_size, workers=workers, on_progress=bar
+        )
     for reason in speed.bad:
         log.warning(reason)
     output.print_result(speed, output.print_data_speed, json=options.json)
@@ -126,7 +129,7 @@ def model(
         choices("--runtime", options.runtime, get_args(shared.Runtime)),
     ]
     configurations = [diagnostics.Configuration(*values) for values in product(*axes)]
-    with output.ProgressBar("measure", len(configurations) * (options.rounds + 1)) as bar:
+    with if_interrupted("nothing is saved", resumes=False), output.ProgressBar("build networks") as bar:
         speed = diagnostics.measure_model(
             name,
             configurations,

@@ -13,6 +13,7 @@ from i3d.cli.usage import STDIN, STDIN_WORD
 from i3d.errors import InputError
 from i3d.recipes.names import FILE_SUFFIXES, recipe_names, unknown_recipe
 from i3d.utils.folders import may_exist, paths_matching
+from i3d.utils.remote import why_no_file
 from i3d.weights.pretrained import DEFAULT
 
 Number = TypeVar("Number", int, float)
@@ -23,10 +24,18 @@ TAKE_NONE: Final = ("--init", "--average-clips", "--balance", "--near-duplicates
 def check_videos(names: Sequence[str]) -> list[str]:
     """The names of videos as a user writes them; an InputError if none of them leads anywhere."""
     videos = [STDIN if name == STDIN_WORD else name for name in names]
+    for name in videos:
+        check_file_name(name)
     if not any(map(_leads_somewhere, videos)):
         what = "no file matches this pattern; check it" if glob.has_magic(videos[0]) else "no such file; check the path"
         raise InputError(f"{videos[0]}: {what}")
     return videos
+
+
+def check_file_name(name: str, where: str = "") -> None:
+    """An InputError with the next step for an address, a live stream or a camera."""
+    if why := why_no_file(name):
+        raise InputError(f"{where or name}: {why} (`i3d help topics`)")
 
 
 def _leads_somewhere(name: str) -> bool:
@@ -58,6 +67,8 @@ def exists(option: str = "", names: Sequence[str] = ()) -> Callable[[object, Pat
     """A validator: one of the names, or an existing file or folder. Options that are not given are None."""
 
     def check(_: object, source: Path | str | None) -> None:
+        if source is not None:
+            check_file_name(str(source), f"{option} {source}".lstrip())
         if source is not None and source not in names and not Path(source).exists() and "%" not in str(source):
             where = f"{option} {source}".lstrip()  # arguments have no option
             other = f", and none of {', '.join(names)}" if names else ""

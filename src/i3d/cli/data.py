@@ -1,18 +1,20 @@
 """`i3d data ...`: list, check, split, preview and prepare datasets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import frame_rate
+from i3d.cli.checks import accepted, frame_rate, refuse
 from i3d.cli.limits import BELOW_1, SIDE, WEEK, Within
 from i3d.cli.usage import command
 from i3d.errors import InputError
+from i3d.weights.names import check_weights_name
 
+PLAN = Group("Plan (without --recipe)", sort_key=3.5)
 app = App(name="data", help="List, check, split, preview and pack datasets.")
 
 
@@ -201,6 +203,39 @@ def check(source: shared.Dataset, /, *, options: CheckOptions = CheckOptions()) 
     return run.data.run_check(source, options)
 
 
+@Parameter(name="*", group=PLAN)
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """What changes the plan of `i3d train`."""
+
+    init: Annotated[shared.FileOrName | None, Parameter(validator=accepted(check_weights_name, "--init"))] = None
+    """Initial weights (default: the shipped ones)."""
+
+    train_layers: Literal["head", "last", "all"] | None = None
+    """Layers to train: the classifier (head), the last stage too, or all."""
+
+    views: Annotated[int | None, shared.COUNT] = None
+    """Views of each clip that the classifier is fitted on."""
+
+    test_clips: Annotated[int | None, shared.COUNT] = None
+    """Clips of each video that are scored."""
+
+    flip: Literal["on", "off", "swap"] | None = None
+    """Mirror images; swap exchanges left and right classes."""
+
+    cv_folds: Annotated[int | None, shared.whole(0, 1000)] = None
+    """Train and test on all clips in so many folds."""
+
+    val_fraction: Annotated[float | None, Parameter(validator=BELOW_1)] = None
+    """Fraction to validate on, of clips without a split (default: 0.2)."""
+
+    group_by: shared.GroupBy = None
+    """Regular expression; clips whose paths match alike stay together."""
+
+    max_bad: shared.Fraction | None = None
+    """Fraction of clips that may be unreadable (default: 10%)."""
+
+
 @Parameter(name="*", group=shared.COMPUTED)
 @dataclass(frozen=True, kw_only=True)
 class PreviewOptions:
@@ -214,22 +249,40 @@ class PreviewOptions:
     epoch: Annotated[int, shared.whole(0, 1_000_000)] = 0
     """Draw clips as in this epoch."""
 
+    recipe: Annotated[shared.FileOrName | None, shared.RECIPE] = None
+    """Draw clips of this recipe (default: of the plan of `i3d train`)."""
+
+    settings: Annotated[list[str] | None, Parameter(name="--set")] = None
+    """Setting of the recipe: training.augmentation.flip=0. Repeatable."""
+
+    plan: PlanOptions = PlanOptions()
     seed: shared.Seed = 0
-    recipe: shared.ClipRecipe = shared.DEFAULT_RECIPE
-    dataset: shared.DatasetOptions = shared.DatasetOptions()
-    frames: shared.ModalityOptions = shared.ModalityOptions()
+    dataset: shared.ListOptions = shared.ListOptions()
+    frames: shared.FrameOptions = shared.FrameOptions()
+    device: shared.Device = "auto"
+    workers: shared.Workers = 2
+
+    cache: Annotated[Path | None, Parameter(group=shared.SPEED)] = None
+    """Folder of checked clips and flow (default: $I3D_CACHE)."""
+
     force: shared.Force = False
     json: shared.Json = False
 
 
 def preview(source: shared.Dataset, /, *, options: PreviewOptions) -> int:
-    """Draw clips as training reads them, and statistics of the dataset.
+    """Draw clips as `i3d train` reads them, and statistics of the dataset.
 
-    It writes clips.png and statistics.png. Exit code 3: some clip could not be read.
+    Without --recipe, clips and settings are those of the plan that `i3d train --data SOURCE` makes of all clips, which
+    are decoded once. With --recipe, they are those of its training. It writes clips.png and statistics.png. Exit code
+    3: some clip could not be read.
 
     Examples:
       i3d data preview clips/ --out preview
+      i3d data preview clips.csv --out preview --recipe i3d_r50_video_32x2x1_100e_kinetics400_rgb
     """
+    if options.recipe is not None and options.plan != PlanOptions():
+        given = {f"--{f.name.replace('_', '-')}": getattr(options.plan, f.name) for f in fields(options.plan)}
+        refuse(given, ": changes the plan of `i3d train` without --recipe; leave one of them out")
     return run.data.run_preview(source, options)
 
 

@@ -48,6 +48,7 @@ COMMANDS: Final = (  # name, where it is declared, section
     ("benchmark", "benchmark:app", ABOUT),
     ("doctor", "models:doctor_app", ABOUT),
     ("completion", "completion:app", ABOUT),
+    ("help", "topics:app", ABOUT),
 )
 
 ONE_PROCESS: Final = ("flow", "data", "score", "fuse", "convert")  # they write, and do not divide their work
@@ -132,8 +133,8 @@ def _run(command: Callable[[], object]) -> None:
         _end(usage_error(error), error, code=2)
     except I3DError as error:
         _end(str(error), error, code=3 if isinstance(error, VideoError) else 2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print("; ".join(["interrupted", *getattr(error, "__notes__", [])]), file=sys.stderr)
         exec("")  # noqa: S102  `python -m` dies of SIGINT instead if the interrupt came in an exec, which this resets
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # whoever reads our output has closed it

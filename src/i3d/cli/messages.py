@@ -2,12 +2,17 @@
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
-from i3d.errors import InputError, counted
+from rich.console import Console
+from rich.live import Live
+
+from i3d.errors import InputError, counted, printable
 from i3d.utils.launcher import launched_as
 
 log: Final = logging.getLogger("i3d")
@@ -41,12 +46,65 @@ def unreadable_code(num_bad: int, one: str) -> int:
     return 3 if num_bad and not is_launched else 0
 
 
+class StderrConsole(Console):
+    """The one console of log lines and progress bars. It writes to the stderr of the moment, which tests replace."""
+
+    bar: Live | None = None  # it is drawn, and lines are printed above it
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def print_line(self, line: str) -> None:
+        if self.bar is not None:
+            self.out(line, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def erase_bar(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
 class _Handler(logging.Handler):
-    """Writes to the stderr of the moment, which tests replace."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.console = StderrConsole()
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        print(f"{level}{record.getMessage()}", file=sys.stderr, flush=True)
+        self.console.print_line(f"{level}{record.getMessage()}")
+
+
+def stderr_console() -> StderrConsole:
+    """The console of the log lines; a new one where another program handles them."""
+    return next((one.console for one in log.handlers if isinstance(one, _Handler)), None) or StderrConsole()
+
+
+@contextmanager
+def if_interrupted(saved: str = "", *, resumes: bool = True) -> Iterator[None]:
+    """Note on a Ctrl-C what is saved, where no note has it yet, and the command that resumes, or starts again."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if saved and not getattr(error, "__notes__", []):
+            error.add_note(saved)
+        error.add_note(f"to {'resume' if resumes else 'start again'}: {this_command()}")
+        raise
+
+
+def this_command() -> str:
+    """The command line of this process, quoted for a shell. Of several processes, one does not know all of it."""
+    if num_processes() > 1:
+        return "the same command"
+    program, *words = sys.argv
+    if Path(program).name == "__main__.py":  # python -m i3d
+        words = ["python", "-m", "i3d", *words]
+    elif program.endswith(".py"):
+        words = ["python", *sys.orig_argv[1:]]
+    else:
+        words = [Path(program).name, *words]
+    return printable(shlex.join(words))
 
 
 @contextmanager
@@ -59,8 +117,9 @@ def log_to_stderr(*, quiet: bool = False, verbose: bool = False) -> Iterator[Non
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     log.setLevel(level if is_first_rank() else max(level, logging.WARNING))
     log.propagate = False
-    log.handlers[:] = [_Handler()]
+    log.handlers[:] = [handler := _Handler()]
     try:
         yield
     finally:
+        handler.console.erase_bar()  # that of a block which Ctrl-C interrupted while it was entered
         log.level, log.propagate, log.handlers[:] = before

@@ -104,7 +104,8 @@ def doctor(*, json: Json = False) -> int:
     Examples:
       i3d doctor
     """
-    checks = i3d.diagnostics.check_installation()
+    with output.ProgressBar("check installation"):
+        checks = i3d.diagnostics.check_installation()
     output.print_result(checks, output.print_checks, json=json)
     if any(check.ok is False for check in checks):
         log.error("this installation does not work; install i3d again, or quote these lines when you ask for help")

@@ -123,7 +123,8 @@ Videos = Annotated[
 ]
 DATASET: Final = "A list of clips in any format, or a folder of classes."
 Dataset = Annotated[Path, in_file(DATASET)]
-DataOption = Annotated[Path, in_file(DATASET, option="--data")]
+DATA: Final = in_file(DATASET, option="--data")
+DataOption = Annotated[Path, DATA]
 OutFolder = Annotated[Path, out_folder("--out", alias="-o"), Parameter(help="The folder to write to.")]
 WEIGHTS: Final = Parameter(group=MODEL, validator=accepted(check_weights_name))
 Root = Annotated[Path | None, Parameter(validator=exists("--root"))]

@@ -28,10 +28,24 @@ class OutputFile:
     suffixes: tuple[str, ...]
     is_own: Callable[[Path], bool] = lambda _: False  # such a file may be replaced: it can be drawn again at any time
     resumes: bool = False  # its resume log decides, and is locked
+    or_folder: bool = False  # it may be a folder instead, which the command itself guards
 
     def __call__(self, _: object, path: Path | None) -> None:
-        if path is not None:
-            check_writable(self.where(path), path, self.suffixes)
+        if path is None:
+            return
+        if not self.is_folder(path):
+            more = ", or have no suffix, as that of a folder for a copy of each video" if self.or_folder else ""
+            check_writable(self.where(path), path, self.suffixes, more=more)
+        elif path.exists() and not path.is_dir():
+            raise InputError(f"{self.where(path)}: is a file; name a folder, or a file that ends in {self.endings}")
+
+    @property
+    def endings(self) -> str:
+        return " or ".join(self.suffixes)
+
+    def is_folder(self, path: Path) -> bool:
+        """Whether a path names a folder: an existing one, or one without a suffix."""
+        return self.or_folder and (path.is_dir() or not path.suffix)
 
     def where(self, path: Path) -> str:
         """The begin of a message."""
@@ -47,13 +61,13 @@ class _Value:
     output: OutputFile | None
 
 
-def check_writable(where: str, path: Path, suffixes: tuple[str, ...]) -> None:
+def check_writable(where: str, path: Path, suffixes: tuple[str, ...], *, more: str = "") -> None:
     """An InputError if a file of this name could not be written, or its name has no known format."""
     if not path.parent.is_dir():
         raise InputError(f"{where}: there is no folder {path.parent}; make it first")
     if suffixes and path.suffix.lower() not in suffixes:
         why = "a pickle can run any code when it is read; " if path.suffix in (".pkl", ".pickle", ".p") else ""
-        raise InputError(f"{where}: {why}the name must end in {' or '.join(suffixes)}")
+        raise InputError(f"{where}: {why}the name must end in {' or '.join(suffixes)}{more}")
     if path.is_dir():
         raise InputError(f"{where}: is a folder; choose another name")
     if not os.access(path.parent, os.W_OK):
@@ -71,6 +85,7 @@ def guarded(function: Callable[..., object]) -> Callable[..., object]:
         values = list(_values(get_type_hints(function, include_extras=True), bound.arguments))
         force = any(value.value for value in values if value.name == "force")
         outputs = [(value.output, value.value) for value in values if value.output and value.value is not None]
+        outputs = [(output, path) for output, path in outputs if not output.is_folder(path)]
         outputs = outputs if is_first_rank() else []  # it writes for all
         for _, path in outputs:
             remove_abandoned_locks(path)

@@ -44,8 +44,8 @@ class PredictOptions:
     out: Annotated[Path | None, shared.out_file(".csv", ".json", ".jsonl", resumes=True)] = None
     """Write results to this .csv, .json or .jsonl; resumes a stopped run."""
 
-    annotate: Annotated[Path | None, shared.out_file(".mp4", ".gif", option="--annotate")] = None
-    """Draw the labels on the video: an .mp4, or its first 10 s as .gif."""
+    annotate: Annotated[Path | None, shared.out_file(".mp4", ".gif", option="--annotate", or_folder=True)] = None
+    """Draw the labels on a copy of each video below this folder, or of one: NAME.mp4, or its first 10 s as NAME.gif."""
 
     streams: shared.StreamOptions = shared.StreamOptions()
     fusion: shared.FusionOptions = shared.FusionOptions()
@@ -63,7 +63,7 @@ def predict(*videos: shared.Videos, options: PredictOptions = PredictOptions()) 
 
     Examples:
       i3d predict clip.mp4
-      i3d predict holiday/ --out actions.csv
+      i3d predict holiday/ --out actions.csv --annotate labelled
       i3d predict clip.mp4 --model epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb
     """
     names = check_videos(videos)
@@ -71,9 +71,7 @@ def predict(*videos: shared.Videos, options: PredictOptions = PredictOptions()) 
         refuse({f"--num-clips {options.num_clips}": options.num_clips}, ": --protocol sets it; leave one out")
     fusion = parse_fusion(options.fusion, options.streams)
     networks = choose_streams(options.model.model, options.model.recipe, options.streams)
-    from i3d.data.formats.inputs import expand_inputs  # with PyAV
-
-    return run.predict.run_predict(expand_inputs(names), options, networks, fusion)
+    return run.predict.run_predict(names, options, networks, fusion)
 
 
 app = command(predict, "predict")

@@ -60,8 +60,8 @@ def score(
 ) -> int:
     """Compute the metrics of a test from its saved scores.
 
-    Metrics: top_k_accuracy, mean_class_accuracy, mean_recall, calibration_error, mean_average_precision, per_class,
-    confusion.
+    Metrics: top_k_accuracy, mean_class_accuracy, mean_recall, calibration_error, mean_average_precision,
+    mmit_mean_average_precision, per_class, confusion.
 
     Examples:
       i3d score result.json --metrics top_k_accuracy,mean_class_accuracy --top-k 1,3

@@ -22,7 +22,7 @@ FRAME_ORDERS: Final = ("shuffled", "reversed", "frozen")
 class TestOptions:
     """What is tested by which protocol, and where it is written."""
 
-    data: shared.DataOption
+    data: Annotated[Path | None, shared.DATA] = None
     dataset: shared.DatasetOptions = shared.DatasetOptions()
     frames: shared.FrameOptions = shared.FrameOptions()
 
@@ -88,7 +88,7 @@ def evaluate(
     ],
     /,
     *,
-    options: TestOptions,
+    options: TestOptions = TestOptions(),
 ) -> int:
     """Test a model on labelled clips.
 
@@ -98,8 +98,11 @@ def evaluate(
     or the middle one repeated. The accuracy that is lost comes from frame order, direction of time, and motion. Exit
     code 3: some clip could not be read (under torchrun 0, with a warning).
 
+    Without --data, the folder of a fine-tuning is tested on its own clips; --root gives their new folder.
+
     Examples:
-      i3d test run/best.safetensors --data actions/clips.csv --out result.json --report report.html
+      i3d test my
+      i3d test run --data actions/clips.csv --out result.json --report report.html
       i3d test run/best.safetensors --data actions/clips.csv --protocols 1x1,3x1,10x1
       i3d test run/best.safetensors --data actions/clips.csv --frame-order shuffled,reversed,frozen
       i3d test epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb --data val.txt --classes kinetics400
@@ -111,6 +114,7 @@ def evaluate(
     fusion = parse_fusion(options.fusion, options.streams, may_sweep=True)
     if options.saves_views and (options.out is None or options.report is not None):
         raise InputError("--average-clips none: saves the logits of every view; give --out, and leave --report out")
+    options = run.test.with_data_of_run(model, options)
     if options.frame_orders:
         _check_frame_orders(options)
         return run.test.run_frame_orders(model, options)

@@ -22,6 +22,7 @@ from i3d.data.labels import LOOK_ALIKE, check_numbers, clean_label, is_numbered,
 from i3d.data.rows import Rows
 from i3d.data.shards import Shards, is_packed
 from i3d.errors import InputError, abridged, counted, is_utf8, printable, quoted
+from i3d.utils.remote import why_no_file
 
 SPLITS: Final = ("train", "val", "test")
 PIECES: Final = ("paths_utf8", "path_ends_N", "labels", "label_ends_N")
@@ -279,9 +280,12 @@ def _check_paths(rows: Rows, *, source: Path, root: Path, allow_outside: bool) -
     """An InputError for a path that is empty, contains NUL, or leads out of the root."""
     base = os.path.abspath(root)  # noqa: PTH100 (lexical: symbolic links below the root are followed)
     for index, path in enumerate(rows.paths):
-        if path and "\0" not in path and not path.startswith(("/", "~", "\\")) and ".." not in path:
+        is_plain = "\0" not in path and ":/" not in path and ".." not in path
+        if path and is_plain and not path.startswith(("/", "~", "\\")):
             continue
         where = f"{rows.where(index, source)}: {quoted(path)}"
+        if ":/" in path and (why := why_no_file(path)):
+            raise InputError(f"{where}: {why}")
         if not path.strip() or "\0" in path:
             raise InputError(f"{where}: not a path; correct the line")
         absolute = os.path.normpath(os.path.join(base, path))  # noqa: PTH118

@@ -14,14 +14,17 @@ import numpy.typing as npt
 
 from i3d.data.annotations import Annotations
 from i3d.data.loading.batch import UnreadableClip
-from i3d.data.loading.dataset import ClipDataset, TrainView
+from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.errors import I3DError, InputError, VideoError, counted
+from i3d.recipes.augmentation import TrainSampling
+from i3d.recipes.settings import ClipProtocol
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import writing_to
 from i3d.utils.drawing import contact_sheet, draw_bars, draw_clip, draw_histogram, film_strip, statistics_sheet
 from i3d.utils.outputs import check_new, check_outside, is_drawing, output_folder
 from i3d.video.flow import bytes_to_flow, flow_to_rgb
 
+Sampling = TrainSampling | ClipProtocol
 CLIPS: Final = "clips.png"
 STATISTICS: Final = "statistics.png"
 MAX_INSPECTED: Final = 200  # clips that are opened for lengths and sizes
@@ -70,6 +73,7 @@ def preview_dataset(
     *,
     num_clips: int = 16,
     epoch: int = 0,
+    plan: str = "",
     on_clip: Callable[[int, int], None] | None = None,
     force: bool = False,
 ) -> Preview:
@@ -77,14 +81,14 @@ def preview_dataset(
 
     The clips are spread over the classes and drawn with the seed of the dataset: another epoch shows the same clips
     with other augmentation. Of several views of a clip, the first is shown. Lengths and sizes come from at most 200
-    clips. `clips.png` and `statistics.png` are written to the folder `out`, which is created if needed. `on_clip` gets
-    the numbers of finished and of all clips. Unreadable clips are in the result and on the sheet. A dataset without a
-    training view, a folder that cannot be written, and (unless `force`) files there that i3d did not draw, are an
+    clips. `plan` is a line about where the settings come from. `clips.png` and `statistics.png` are written to the
+    folder `out`, which is created if needed. `on_clip` gets the numbers of finished and of all clips. Unreadable clips
+    are in the result and on the sheet. A dataset with a view of windows, a folder that cannot be written, and (unless
+    `force`) files there that i3d did not draw, are an
     InputError.
     """
     view, annotations = dataset.view, dataset.annotations
-    if not isinstance(view, TrainView):
-        raise InputError("a preview shows training clips: give a dataset with a training view")
+    sampling = _sampling(view)
     check_outside(out, annotations.source)
     paths = _output_files(out, force=force)
     chosen = choose_clips(annotations, num_clips=num_clips, seed=dataset.seed)
@@ -102,9 +106,9 @@ def preview_dataset(
     with contact_sheet(
         paths[0],
         len(chosen),
-        title=f"Training clips after augmentation: {len(chosen)} of {num_clips_text}",
-        lines=(source, *_describe(dataset, view, epoch)),
-        size=view.augmentation.size,
+        title=f"Training clips {_changes(view)} augmentation: {len(chosen)} of {num_clips_text}",
+        lines=(source, *([plan] if plan else []), *_describe(dataset, view, epoch)),
+        size=_side(view),
         legend_HWC=_flow_wheel() if dataset.num_channels == 2 else None,
     ) as (figure, grid):
         for completed, (index, axes) in enumerate(zip(chosen, grid, strict=True), start=len(to_open) + 1):
@@ -112,7 +116,7 @@ def preview_dataset(
             if on_clip is not None:
                 on_clip(completed, num_steps)
     known = [info for index in sample if isinstance(info := infos[index], _VideoInfo)]
-    _draw_statistics(paths[1], annotations, known, len(sample), view, source)
+    _draw_statistics(paths[1], annotations, known, len(sample), sampling, source)
     return Preview(
         paths=paths,
         num_clips=len(annotations),
@@ -123,6 +127,24 @@ def preview_dataset(
         sizes=dict(_sizes(known)),
         unreadable=tuple(clip for _, clip in sorted(bad.items())),
     )
+
+
+def _sampling(view: TrainView | TestView) -> Sampling:
+    """How the frames of a clip are chosen."""
+    if isinstance(view, TrainView):
+        return view.sampling
+    if isinstance(view.protocol, ClipProtocol):
+        return view.protocol
+    raise InputError("a preview shows clips, not windows: give a dataset with a training view, or a protocol of clips")
+
+
+def _changes(view: TrainView | TestView) -> str:
+    return "after" if isinstance(view, TrainView) else "without"
+
+
+def _side(view: TrainView | TestView) -> int:
+    """Pixels of a side of a shown frame."""
+    return view.augmentation.size if isinstance(view, TrainView) else view.preprocessing.crop
 
 
 def _inspect_clips(dataset: ClipDataset, indices: Sequence[int]) -> Iterator[tuple[int, _VideoInfo | UnreadableClip]]:
@@ -139,10 +161,14 @@ def _output_files(out: Path, *, force: bool) -> tuple[Path, Path]:
     out = output_folder("out", out)
     with writing_to(f"{out}:", "choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
-    paths = (out / CLIPS, out / STATISTICS)
-    for path in paths:
+    check_drawings(out, force=force)
+    return out / CLIPS, out / STATISTICS
+
+
+def check_drawings(out: Path, *, force: bool) -> None:
+    """An InputError if the images of a preview in a folder would replace a file that i3d did not draw."""
+    for path in (out / CLIPS, out / STATISTICS):
         check_new(str(path), path, force=force, is_own=is_drawing)
-    return paths
 
 
 def choose_clips(annotations: Annotations, *, num_clips: int, seed: int) -> list[int]:
@@ -187,14 +213,12 @@ def _shown_clip(
 
     A clip that cannot be read is put into `bad`.
     """
-    view, annotations = dataset.view, dataset.annotations
+    annotations = dataset.annotations
     labels, strip_HWC = annotations.labels_of(index), None
-    if isinstance(info, _VideoInfo) and isinstance(view, TrainView):
-        s, size = view.sampling, view.augmentation.size
-        clip_VTHWC = np.empty((s.num_clips, s.clip_len, size, size, dataset.num_channels), np.uint8)
+    if isinstance(info, _VideoInfo):
         try:
-            labels = dataset.read_training_clip(epoch, index, view, clip_VTHWC)
-            strip_HWC = film_strip(_shown_frames(clip_VTHWC[0]))
+            labels, clip_THWC = _read_clip(dataset, epoch, index)
+            strip_HWC = film_strip(_shown_frames(clip_THWC))
         except I3DError as error:
             bad[index] = UnreadableClip(index, str(error))
     listed, names = annotations[index], [annotations.classes[label] for label in labels]
@@ -208,6 +232,19 @@ def _shown_clip(
             words.append(counted(info.num_frames, "frame") + (f", {info.seconds:.2f} s" if info.seconds else ""))
     reason = bad[index].reason if index in bad else ""
     return " + ".join(names) or "(no label)", listed.path, ", ".join(words), strip_HWC, reason
+
+
+def _read_clip(dataset: ClipDataset, epoch: int, index: int) -> tuple[tuple[int, ...], npt.NDArray[np.uint8]]:
+    """The labels and frames of the first view of a clip. One that cannot be read is a VideoError."""
+    view = dataset.view
+    if isinstance(view, TrainView):
+        s, size = view.sampling, view.augmentation.size
+        clip_VTHWC = np.empty((s.num_clips, s.clip_len, size, size, dataset.num_channels), np.uint8)
+        return dataset.read_training_clip(epoch, index, view, clip_VTHWC), clip_VTHWC[0]
+    batch = dataset[(epoch, index)]
+    if batch.bad:
+        raise InputError(batch.bad[0].reason)
+    return dataset.annotations.labels_of(index), batch.views_N[0].clips()[0].numpy()
 
 
 def strip_indices(clip_len: int) -> npt.NDArray[np.int64]:
@@ -232,8 +269,19 @@ def _flow_wheel(side: int = 64) -> npt.NDArray[np.uint8]:
     return wheel_HWC
 
 
-def _describe(dataset: ClipDataset, view: TrainView, epoch: int) -> tuple[str, str]:
+def _describe(dataset: ClipDataset, view: TrainView | TestView, epoch: int) -> tuple[str, str]:
     """Two lines: how the clips were sampled and augmented, and which frames are shown."""
+    s = _sampling(view)
+    words = _words_on_changes(view) if isinstance(view, TrainView) else [view.protocol.line, "as in a test"]
+    numbers = " ".join(str(t + 1) for t in strip_indices(s.clip_len))
+    views = f" of the first of {s.num_clips} clips" if s.num_clips > 1 else ""
+    flow = "; flow: hue is the direction, as in the colour wheel, saturation the speed"
+    flow = flow if dataset.num_channels == 2 else ""
+    drawn = f"; seed {dataset.seed}, epoch {epoch}" if isinstance(view, TrainView) else ""
+    return ", ".join(words), f"frames {numbers}{views}{drawn}{flow}"
+
+
+def _words_on_changes(view: TrainView) -> list[str]:
     s, a = view.sampling, view.augmentation
     words = [f"{s.clip_len} frames at an interval of {s.frame_interval}"]
     words += [f"at {s.target_fps:g} fps"] if s.target_fps else []
@@ -253,22 +301,16 @@ def _describe(dataset: ClipDataset, view: TrainView, epoch: int) -> tuple[str, s
     changes = ("rotation_degrees", "pixel_dropout", "brightness", "contrast", "saturation", "hue")
     words += [f"{name} {getattr(a, name):g}" for name in changes if getattr(a, name)]
     words += ["rand_augment"] if a.rand_augment else []
-    words += ["erasing"] if a.erasing else []
-    numbers = " ".join(str(t + 1) for t in strip_indices(s.clip_len))
-    views = f" of the first of {s.num_clips} clips" if s.num_clips > 1 else ""
-    flow = "; flow: hue is the direction, as in the colour wheel, saturation the speed"
-    flow = flow if dataset.num_channels == 2 else ""
-    return ", ".join(words), f"frames {numbers}{views}; seed {dataset.seed}, epoch {epoch}{flow}"
+    return words + (["erasing"] if a.erasing else [])
 
 
 def _draw_statistics(
-    path: Path, annotations: Annotations, known: list[_VideoInfo], num_opened: int, view: TrainView, source: str
+    path: Path, annotations: Annotations, known: list[_VideoInfo], num_opened: int, s: Sampling, source: str
 ) -> None:
     """Histograms of the lengths in seconds, unless clips have no times, and in frames; bars of classes and sizes.
 
     Marked is the span of a training clip, in seconds if the sampling has a target frame rate, else in frames.
     """
-    s = view.sampling
     seconds = [info.seconds for info in known if info.seconds is not None]
     lengths = [float(info.num_frames) for info in known if info.num_frames is not None]
     span = (s.clip_len - 1) * s.frame_interval + 1

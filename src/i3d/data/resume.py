@@ -97,11 +97,11 @@ class ResumeLog(Generic[T]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, *__: object) -> None:
         self.close()
-        if kind is KeyboardInterrupt:
+        if isinstance(error, KeyboardInterrupt):
             stored = counted(len(self._stored), "result is", "results are")
-            logger.warning("%s stored in %s; the same command resumes", stored, printable(str(self.path)))
+            error.add_note(f"{stored} stored in {printable(str(self.path))}")
 
     def close(self) -> None:
         if self._file is not None:

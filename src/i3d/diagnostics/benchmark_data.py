@@ -7,9 +7,10 @@ from typing import Any
 
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError
+from i3d.errors import InputError, counted
 from i3d.utils.arguments import checks_types
 from i3d.utils.device import num_cores
+from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,12 @@ ADVICE = {
 
 @checks_types
 def measure_data(
-    dataset: ClipDataset, *, num_clips: int = 64, batch_size: int = 8, workers: tuple[int, ...] = (0, 1, 2)
+    dataset: ClipDataset,
+    *,
+    num_clips: int = 64,
+    batch_size: int = 8,
+    workers: tuple[int, ...] = (0, 1, 2),
+    on_progress: ProgressCallback = ignore_progress,
 ) -> DataSpeed:
     """Load `num_clips` clips in training order, once for each number of workers, after a warm-up batch.
 
@@ -65,7 +71,7 @@ def measure_data(
     for num_workers in sorted({0, *workers}):
         loader = ClipLoader(dataset, batch_size=batch_size, num_workers=num_workers, max_bad=1.0)
         dataset.timer.is_on = num_workers == 0
-        num_loaded, seconds = _load(loader, num_clips)
+        num_loaded, seconds = _load(loader, num_clips, f"load clips, {counted(num_workers, 'worker')}", on_progress)
         dataset.timer.is_on = False
         speeds[num_workers] = num_loaded / seconds
         if num_workers == 0:
@@ -75,9 +81,10 @@ def measure_data(
     return DataSpeed(num_clips, view, stage_ms, speeds, num_cores(), tuple(bad.values()))
 
 
-def _load(loader: ClipLoader, num_clips: int) -> tuple[int, float]:
+def _load(loader: ClipLoader, num_clips: int, stage: str, on_progress: ProgressCallback) -> tuple[int, float]:
     """The number of loaded clips and the seconds, after a warm-up batch."""
     num_loaded, start = 0, 0.0
+    on_progress(Progress(stage, 0, num_clips, "clip"))
     for epoch in count(0):
         for batch in loader.batches(epoch=epoch):
             if start == 0.0:  # until here, processes start and import code
@@ -85,6 +92,7 @@ def _load(loader: ClipLoader, num_clips: int) -> tuple[int, float]:
                 start = time.perf_counter()
                 continue
             num_loaded += len(batch)
+            on_progress(Progress(stage, min(num_loaded, num_clips), num_clips, "clip"))
             if num_loaded >= num_clips:
                 return num_loaded, time.perf_counter() - start
         if epoch and not num_loaded:

@@ -183,12 +183,13 @@ class _Run:
 def _measure(runs: Sequence[_Run], rounds: int, max_seconds: float, on_progress: ProgressCallback) -> None:
     """Append the seconds of each round to each run, after a warm-up."""
     steps, total, start = count(1), len(runs) * (rounds + 1), 0.0
+    on_progress(Progress("measure", 0, total, "run"))
     for number in range(rounds + 1):
         for run in runs:
             seconds = run.once()
             if number > 0:
                 run.seconds.append(seconds)
-            on_progress(Progress("benchmark", next(steps), total, "run"))
+            on_progress(Progress("measure", next(steps), total, "run"))
         if number == 0:
             start = time.perf_counter()
         elif number >= MIN_ROUNDS and time.perf_counter() - start > max_seconds:

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -105,7 +106,8 @@ def evaluate_protocols(
     with ScoreCache(resume, evaluator.settings(resume), annotations, world=world) as cache:
         scores = cache.load()
         if scores and resume is not None and world.rank == 0:
-            log.info(f"{len(scores)} of {len(annotations)} clips were done before ({printable(resume.out.name)})")
+            clips = counted(len(annotations), "clip was", "clips were")
+            log.info(f"{len(scores)} of {clips} done before ({printable(resume.out.name)})")
         reporter = _Reporter(on_progress, len(range(world.rank, len(annotations), world.size)))
         scores, bad = evaluator.score(dataset, cache, scores, world, compute.num_workers, reporter)
     return tuple(evaluator.evaluation(protocol, scores, bad, dataset) for protocol in options.protocols)
@@ -178,16 +180,23 @@ class _Reporter:
 
     def __init__(self, on_progress: ProgressCallback, total: int) -> None:
         self._on_progress, self._total = on_progress, total
-        self._num_clips = self._num_counted = self._num_correct = 0
+        self._num_clips = self._num_reused = self._num_counted = self._num_correct = 0
+        self.part(0.0)
 
-    def clip(self, is_correct: bool | None) -> None:
+    def clip(self, is_correct: bool | None, *, is_reused: bool = False) -> None:
         """One more clip is done. None: it is unreadable or has several labels, and does not count."""
         self._num_clips += 1
+        self._num_reused += is_reused
         if is_correct is not None:
             self._num_counted += 1
             self._num_correct += is_correct
+        self.part(0.0)
+
+    def part(self, fraction: float, *, name: str = "") -> None:
+        """So much of the next clip is scored."""
         metrics = {"top1": self._num_correct / self._num_counted} if self._num_counted else {}
-        self._on_progress(Progress("test", self._num_clips, self._total, "clip", metrics))
+        completed = self._num_clips + min(fraction, 0.99)
+        self._on_progress(Progress("test", completed, self._total, "clip", metrics, name, self._num_reused))
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,14 +268,14 @@ class _Evaluator:
             pin_memory=self.scorer.engine.device.type == "cuda",
         )
         for index in list(scores)[world.rank :: world.size]:
-            reporter.clip(self._is_correct(scores[index], index))
+            reporter.clip(self._is_correct(scores[index], index), is_reused=True)
         lines = []
         stamps = {index: cache.stamp(index) for index in remaining[world.rank :: world.size]}
         for batch in loader.batches():
             for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
                 file = self.annotations.file(index)
                 note = next((noted.note for noted in batch.notes if noted.index == index), "")
-                scored = self.scorer(views, file, index=index)
+                scored = self.scorer(views, file, index=index, on_part=partial(reporter.part, name=file))
                 clip = {name: replace(of_protocol, note=note) for name, of_protocol in scored.items()}
                 try:
                     cache.add(index, stamps[index], clip)

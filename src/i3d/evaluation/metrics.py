@@ -53,6 +53,14 @@ def mean_average_precision(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) 
     return float(np.mean(precisions_K[~np.isnan(precisions_K)]))
 
 
+def mmit_mean_average_precision(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> float:
+    """The mean of the average precisions of the clips, in each of which its classes are to be found.
+
+    It is that of Multi-Moments in Time, and of the same name in MMAction2.
+    """
+    return mean_average_precision(np.asarray(scores_NK).T, np.asarray(targets_NK).T)
+
+
 def average_precisions(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> Scores:
     """The average precision of every class (K); NaN for a class without clips.
 

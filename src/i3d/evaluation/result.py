@@ -19,9 +19,11 @@ from i3d.evaluation.scoring import Average, average_views, sigmoid, softmax
 from i3d.utils.arguments import checks_types
 
 TOP_K: Final = "top_k_accuracy"
+MMIT: Final = "mmit_mean_average_precision"
 TABLES: Final = ("per_class", "confusion")  # metrics that are not one number
 METRICS: Final = (
-    TOP_K, "mean_class_accuracy", "mean_recall", "calibration_error", "mean_average_precision", *TABLES,
+    TOP_K, "mean_class_accuracy", "mean_recall", "calibration_error", "mean_average_precision",
+    MMIT, *TABLES,
 )  # fmt: skip
 
 
@@ -223,7 +225,7 @@ def check_metrics(names: Sequence[str], top_k: Sequence[int], *, multi_label: bo
     for name in names:
         if name not in METRICS:
             raise InputError(f"metric {quoted(name)}: choose from {', '.join(METRICS)}")
-        if multi_label is not None and multi_label != (name == "mean_average_precision"):
+        if multi_label is not None and multi_label != (name in ("mean_average_precision", MMIT)):
             defined, given = ("single-label", "multi-label") if multi_label else ("multi-label", "single-label")
             raise InputError(f"metric {quoted(name)}: is defined for {defined} classes; these are {given}")
     if any(k < 1 for k in top_k):
@@ -247,6 +249,8 @@ def named_metrics(
             fraction = len(evaluation.files_N) / metrics.num_clips  # bad clips are wrong, or do not count
             for k in top_k:
                 values[f"top{k}"] = measures.top_k_accuracy(evaluation.scores_NK, evaluation.class_N, k=k) * fraction
+        elif name == MMIT:
+            values[name] = measures.mmit_mean_average_precision(evaluation.scores_NK, evaluation.targets_NK)
         elif (value := numbers.get(name)) is not None:
             values[name] = value
     return values

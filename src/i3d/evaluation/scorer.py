@@ -3,7 +3,7 @@
 Letters in names: N clips, V views, R rows (one, or one per view), K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,12 +90,22 @@ class Scorer:
         clip_CTHW = view_shape(options.protocols[0].recipe)[1:]
         self.engine = Engine.create(build_model(weights), compute, device=device, clip_CTHW=clip_CTHW)
 
-    def __call__(self, views: Views, name: str, *, index: int) -> ProtocolScores:
-        """The scores of one clip by each protocol. `index`: of the clip in its list, for the seed of shuffles."""
-        logits_by_order = {
-            order: self._logits(_reorder(views, order, seed=self.options.seed, index=index), name)
-            for order in dict.fromkeys(p.order for p in self.options.protocols)
-        }
+    def __call__(
+        self, views: Views, name: str, *, index: int, on_part: Callable[[float], None] = lambda _: None
+    ) -> ProtocolScores:
+        """The scores of one clip by each protocol. `index`: of the clip in its list, for the seed of shuffles.
+
+        `on_part` gets the fraction of the clip that is done.
+        """
+        logits_by_order: dict[FrameOrder, Scores] = {}
+        orders = dict.fromkeys(p.order for p in self.options.protocols)
+        for number, order in enumerate(orders):
+            reordered = _reorder(views, order, seed=self.options.seed, index=index)
+            logits_by_order[order] = self._logits(
+                reordered,
+                name,
+                lambda part, number=number: on_part((number + part) / len(orders)),  # type: ignore[misc]
+            )
         return {p.name: self._scores(p, logits_by_order[p.order], views) for p in self.options.protocols}
 
     def _scores(self, protocol: EvaluationProtocol, logits_VK: Scores, views: Views) -> ClipScores:
@@ -107,11 +117,13 @@ class Scorer:
         average, multi_label = recipe.protocol.average, recipe.multi_label
         return ClipScores(ViewLogits(logits_VK[chosen], frames).average(average, multi_label=multi_label)[None], frames)
 
-    def _logits(self, views: Views, name: str) -> Scores:
+    def _logits(self, views: Views, name: str, on_part: Callable[[float], None]) -> Scores:
         """The logits (V, K) of all views of one clip."""
         preprocessing, device = self.options.protocols[0].recipe.preprocessing, self.engine.device
         try:
-            logits_tensor = forward_views(self.engine, views, preprocessing, device=device, max_views=self.max_views)
+            logits_tensor = forward_views(
+                self.engine, views, preprocessing, device=device, max_views=self.max_views, on_part=on_part
+            )
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"{name}: {self.max_views} views at once are too many for the memory of {device}; "

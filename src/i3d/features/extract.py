@@ -7,7 +7,6 @@
 Letters in names: R rows, C channels.
 """
 
-import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ import torch
 
 from i3d._version import __version__
 from i3d.data.content import file_stamp, signature_of_read
-from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
+from i3d.data.formats.inputs import VIDEO_SUFFIXES, expand_inputs, path_below
 from i3d.errors import InputError, VideoError, check_not_empty
 from i3d.features.array_formats import FileFormat, check_format
 from i3d.features.crops import crop_names
@@ -125,7 +124,7 @@ def extract_features(
 
     Existing output for the same video and settings is reused. Output of other settings is an InputError, unless
     `force` replaces it. An unreadable video has an `error` in its outcome. Under torchrun each rank extracts a fraction
-    of the videos. `on_progress` receives the number of rows of the current video.
+    of the videos. `on_progress` receives the rows of the current video.
     """
     for source in sources:
         check_not_empty(source=source)
@@ -175,7 +174,8 @@ def feature_files(sources: Sequence[str], out: Path, file_format: FileFormat) ->
     videos: dict[Path, str] = {}
     for name in sources:
         for path in expand_inputs([name]):
-            base = out / _below(name, path)
+            below = path_below(name, path)
+            base = out / (below.with_suffix("") if below.suffix.lower() in VIDEO_SUFFIXES else below)
             if base in videos and videos[base] != path:
                 is_suffix = os.path.splitext(path)[0] == os.path.splitext(videos[base])[0]  # noqa: PTH122
                 todo = "rename one, as they differ only in the suffix" if is_suffix else "name a common folder of both"
@@ -184,15 +184,3 @@ def feature_files(sources: Sequence[str], out: Path, file_format: FileFormat) ->
                 )
             videos[base] = path
     return [FeatureFile(path, base, file_format) for base, path in videos.items()]
-
-
-def _below(name: str, path: str) -> Path:
-    """The path of a video below the folder, list or pattern that names it; else its name."""
-    around = Path(name)
-    if around.suffix.lower() in LIST_SUFFIXES:
-        around = around.parent
-    elif glob.has_magic(name) and not around.exists():
-        around = next(p for p in around.parents if not glob.has_magic(str(p)))
-    video, root = Path(os.path.abspath(path)), Path(os.path.abspath(around))  # noqa: PTH100 (keeps links)
-    below = video.relative_to(root) if video != root and video.is_relative_to(root) else Path(video.name)
-    return below.with_suffix("") if below.suffix.lower() in VIDEO_SUFFIXES else below

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.loading.preprocess import resize_checked
+from i3d.data.loading.view_stream import stated_num_frames
 from i3d.errors import InputError, VideoError
 from i3d.features.crops import feature_crops
 from i3d.models.engine.engine import Engine, full_float32
@@ -98,6 +99,8 @@ class FeatureExtractor:
         times = _Times(video, self.settings.fps)
         networks = [_Network(stream, self, plan) for stream, plan in zip(self.streams, self._plans, strict=True)]
         at_once = max(network.num_windows for network in networks)
+        total = _stated_rows(video, self.settings, max_rows)
+        on_progress(Progress("features", 0, total, "row", name=video.name))
         for stream in self.streams:
             stream.engine.reset_used_runtimes()
         with closing(prefetch(self._frames(video, times), max_ahead=FRAMES_AHEAD)) as frames:
@@ -107,7 +110,8 @@ class FeatureExtractor:
                 rows += [row for row, _ in several]
                 several.clear()  # frees their frames before the next are decoded
                 _check_bytes(len(rows), values[0].nbytes, video)
-                on_progress(Progress("features", len(rows), None, "row"))
+                total = None if total is None else max(total, len(rows))
+                on_progress(Progress("features", len(rows), total, "row", name=video.name))
         if not rows:
             rate = f" at {self.settings.fps:g} fps" if self.settings.fps else ""
             have = f"it has {times.num_used} {'frame' if times.num_used == 1 else 'frames'}{rate}"
@@ -256,8 +260,8 @@ class _Times:
         if self._fps is not None:
             yield from self._video.stream(fps=self._fps, transform=transform)
             return
-        for frame_HWC, until in self._video.stream_with_ends(transform=transform):
-            self._ends.append(until)
+        for frame_HWC, _, until in self._video.stream_with_times(transform=transform):
+            self._ends.append(float(until))
             yield frame_HWC
 
     def count(self, frames: Iterator[FrameHWC]) -> Iterator[FrameHWC]:
@@ -288,6 +292,16 @@ def num_rows(num_frames: int, settings: FeatureSettings) -> int:
         return -(-num_frames // settings.stride)
     last = num_frames - settings.window + (settings.window // 2 if settings.align == "centre" else 0)
     return last // settings.stride + 1 if last >= 0 else 0
+
+
+def _stated_rows(video: Video, settings: FeatureSettings, max_rows: int | None) -> int | None:
+    """The number of rows of a video that is as long as its header states; None: unknown."""
+    num_frames = stated_num_frames(video, fps=settings.fps)
+    if num_frames is None:
+        return max_rows
+    first = sum(row_at(n, settings).first < 0 for n in range(settings.window)) if settings.padding != "repeat" else 0
+    total = max(num_rows(num_frames, settings) - first, 1)
+    return total if max_rows is None else min(total, max_rows)
 
 
 def windows_of_stream(frames: Iterable[FrameHWC], settings: FeatureSettings) -> Iterator[tuple[Row, list[FrameHWC]]]:

@@ -20,6 +20,7 @@ from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.recipes.training import SGD, CosineSchedule, Loss, Training
 from i3d.utils.device import Arithmetic
+from i3d.weights.load import state_shapes
 
 MANY: Final = 20  # clips of a class, from which training all layers pays
 SMALL_BATCH: Final = 16  # clips on a device, below which batch statistics are too noisy
@@ -319,7 +320,12 @@ def _layer_settings(training: Training, stats: DatasetStats, pick: _Chooser, *, 
 
 def _with_settings(recipe: Recipe, settings: Sequence[str], train_layers: TrainLayers, pick: _Chooser) -> Recipe:
     """The recipe with the user's `key=value` settings."""
-    recipe = with_overrides(recipe, settings)
+    before, recipe = recipe, with_overrides(recipe, settings)
+    if state_shapes(recipe.network) != state_shapes(before.network):
+        raise InputError(
+            "--set network: fine-tuning starts from trained weights, which fit their own network only; leave it out, "
+            "or name a --recipe"
+        )
     for setting in settings:
         key, _, value = setting.partition("=")
         pick.add(f"--set {key}", value, "set by you")

@@ -131,7 +131,8 @@ def clip_features(
     cached = ((key, cache.load_array(key)) for keys in keys_ND for key in keys)
     width = backbone.num_channels + 1
     features = {key: values for key, values in cached if values is not None and values.shape[1:] == (width,)}
-    total, num_computed = sum(len(keys) for keys in keys_ND), 0
+    total, num_computed, num_cached = sum(len(keys) for keys in keys_ND), 0, len(features)
+    on_progress(Progress(stage, num_cached, total, "view", reused=num_cached))
     lost: dict[int, str] = {}
     for draw in draws:
         missing = [index for index, keys in enumerate(keys_ND) if keys[draw] not in features and index not in lost]
@@ -146,7 +147,8 @@ def clip_features(
             cache.save_array(key, values_VC)
             num_computed += key not in features
             features[key] = values_VC
-            on_progress(Progress(stage, len(features), total, "view"))
+            name = clips.annotations.path(missing[place])
+            on_progress(Progress(stage, len(features), total, "view", name=name, reused=num_cached))
     rows = {i: np.concatenate([features[key] for key in keys]) for i, keys in enumerate(keys_ND) if i not in lost}
     if not rows:
         raise InputError(f"no clip can be read: {lost[0]}")

@@ -26,7 +26,7 @@ from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.record import OWN_FILES, SPLIT, check_record, write_end, write_split, write_start
 from i3d.finetuning.steps import RECORD, START, CrossValidation, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder, check_outside
-from i3d.training.setup import check_training_runtime
+from i3d.training.setup import check_sync_norms, check_training_runtime
 from i3d.utils.arguments import checks_types
 from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, pick_device
 from i3d.utils.outputs import output_folder
@@ -97,6 +97,29 @@ def finetune(
     _check_folder(work_dir)
     check_outside(work_dir, annotations)
     annotations.check_utf8(SPLIT)
+    tuner, stats = plan_finetuning(
+        annotations, options,
+        init=init, settings=settings, max_bad=max_bad, compute=compute, deterministic=deterministic, seed=seed,
+        naming=naming, multi_label=multi_label, on_progress=on_progress,
+    )  # fmt: skip
+    return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
+
+
+def plan_finetuning(
+    annotations: Annotations,
+    options: FinetuneOptions,
+    *,
+    init: str,
+    settings: Sequence[str],
+    max_bad: float | None,
+    compute: ComputeConfig,
+    deterministic: bool,
+    seed: int,
+    naming: FrameNaming | None,
+    multi_label: bool,
+    on_progress: ProgressCallback,
+) -> tuple[Finetuner, DatasetStats]:
+    """Inspect the clips, divide them and choose the settings; nothing is computed or written yet."""
     weights, device = load_weights(init, needs_classifier=False), pick_device(compute.device)
     start, precision = weights.card.recipe, _feature_precision(compute, device)
     if naming is None and annotations.is_frames:
@@ -114,8 +137,9 @@ def finetune(
     config = with_folds(config, split)
     if config.train_layers == "head" and compute.runtime != "torch":
         raise InputError(f"--runtime {compute.runtime}: no layers are trained (--train-layers head); leave it out")
+    check_sync_norms(config.training, device.type)
     tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress, max_bad)
-    return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
+    return tuner, stats
 
 
 def _check_options(options: FinetuneOptions, compute: ComputeConfig, *, seed: int, multi_label: bool) -> None:
@@ -151,6 +175,7 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
     is_head, stop_signal = config.train_layers == "head", 0
     evaluation: Evaluation | None = None
     folder.lock()
+    tuner.report("draw preview")
     try:
         write_start(work_dir, tuner, stats)
         if config.norms == "re-estimated":
@@ -178,9 +203,10 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
     if split.head_folds_N is not None and not stop_signal:
         of_folds = tuner.cross_validate_head(features, split.head_folds_N)
     train_top1 = None if stats.multi_label or stop_signal else tuner.training_accuracy(features, head, work_dir)
+    tuner.report("write report")
     diagnosis = _diagnose(tuner, stats, evaluation, of_folds, train_top1, gain)
     metrics = None if evaluation is None else compute_metrics(evaluation)
-    write_end(work_dir, evaluation, metrics, folds.fold_accuracies, of_folds, diagnosis)
+    write_end(work_dir, evaluation, metrics, folds.fold_accuracies, of_folds, diagnosis, is_done=not stop_signal)
     return FinetuneResult(
         work_dir=work_dir,
         model=work_dir / BEST,

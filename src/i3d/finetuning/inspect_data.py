@@ -24,7 +24,7 @@ from i3d.finetuning.features import Clips
 from i3d.finetuning.options import FinetuneOptions
 from i3d.utils.cache import cache_key
 from i3d.utils.device import ComputeConfig
-from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
+from i3d.utils.progress import ProgressCallback, ignore_progress
 
 VERSION: Final = 2  # of the cached report
 VAL_FRACTION: Final = 0.2
@@ -224,14 +224,7 @@ def _check(
     with suppress(KeyError, TypeError):  # not cached, or in another form
         rows = tuple(ClipReport(**{**row, "labels": tuple(row["labels"])}) for row in cached["rows"])
         return DatasetReport(annotations.source, rows, cached["counts"], annotations.warnings)
-    completed = 0
-
-    def count(_: ClipReport) -> None:
-        nonlocal completed
-        completed += 1
-        on_progress(Progress("check clips", completed, len(annotations), "clip"))
-
-    report = check_annotations(annotations, naming=naming, num_workers=compute.num_workers, on_clip=count)
+    report = check_annotations(annotations, naming=naming, num_workers=compute.num_workers, on_progress=on_progress)
     _check_unchanged(annotations, contents)
     if all(contents):  # clips in shards have none
         compute.cache.save_json(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})

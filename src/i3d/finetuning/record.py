@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,9 +13,9 @@ from i3d.data.annotations import Annotations
 from i3d.data.class_files import classes_file
 from i3d.data.formats.write import list_content
 from i3d.data.labels import CLASSES_SUFFIX
-from i3d.data.loading.dataset import ClipDataset, TrainView
+from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
-from i3d.data.preview import preview_dataset
+from i3d.data.preview import Preview, preview_dataset
 from i3d.data.resume import read_record
 from i3d.errors import InputError, printable
 from i3d.evaluation.confusion import draw_confusion
@@ -23,13 +25,14 @@ from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
 from i3d.finetuning.defaults import Decision
 from i3d.finetuning.inspect_data import DatasetStats
 from i3d.finetuning.steps import RECORD, START, Finetuner
-from i3d.training.run_folder import BEST, CURVES, LAST, RUN, check_same_run, fingerprint
+from i3d.training.run_folder import BEST, CURVES, DONE, LAST, RUN, check_same_run, fingerprint, without_init
 from i3d.training.run_folder import OWN_FILES as RUN_FILES
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import cache_key
 from i3d.utils.outputs import WRITTEN, check_recorded, recorded, recorded_files
 
 SPLIT, TEST, CONFUSION, REPORT, PREVIEW = "split.csv", "test.json", "confusion.png", "report.html", "preview"
+ROOTS: Final = "roots"  # in the record: the folder of the clips, as such and from the folder of the run
 CLASSES: Final = str(Path(SPLIT).with_suffix(CLASSES_SUFFIX))
 
 RECORDED: Final = (SPLIT, CLASSES, TEST, CONFUSION, REPORT, START)  # their digests are in the record
@@ -71,14 +74,17 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
         "weights": tuner.weights.sha256,
         "clips": fingerprint(tuner.annotations),
         "contents": cache_key(contents=tuner.clips.sha256_N),
-        "recipe": tuner.config.recipe.model_dump(mode="json"),
+        "recipe": without_init(tuner.config.recipe),
     }
+    root = tuner.annotations.root or "."
     record: dict[str, Any] = {
         "config": config,
+        ROOTS: [os.path.abspath(root), os.path.relpath(root, work_dir)],  # noqa: PTH100 (keeps links)
         "decisions": [asdict(decision) for decision in tuner.config.decisions],
         "issues": [asdict(issue) for issue in stats.issues],
     }
     path, before = work_dir / RECORD, check_record(work_dir)
+    record["started"] = (before or {}).get("started", time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     if path.exists() and any((work_dir / name).exists() for name in (BEST, RUN, "fold_1")):
         check_same_run(path, config)
     elif path.exists():
@@ -89,6 +95,19 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     log.info(f"{printable(str(work_dir / SPLIT))}: the clips and their splits")
     log.info(format_decisions(tuner.config.decisions))
     _write_preview(work_dir, tuner)
+
+
+def clips_of_run(work_dir: Path) -> tuple[Path, Path | None]:
+    """The list of a fine-tuning's clips with their splits, and their folder; None: it is not where it was.
+
+    The folder is searched where the run read it, then beside the run: both may have been moved together.
+    """
+    record = check_record(work_dir) or {}
+    if not (work_dir / SPLIT).is_file():
+        raise InputError(f"{work_dir}: has no {SPLIT}, which fine-tuning writes; name the clips with --data")
+    roots = record.get(ROOTS)
+    paths = [work_dir / root for root in roots if isinstance(root, str)] if isinstance(roots, list) else []
+    return work_dir / SPLIT, next((path for path in paths if path.is_dir()), None)
 
 
 def write_split(work_dir: Path, annotations: Annotations) -> None:
@@ -112,9 +131,11 @@ def write_end(
     fold_accuracies: Sequence[float],
     of_folds: Evaluation | None,
     diagnosis: Sequence[str],
+    *,
+    is_done: bool,
 ) -> None:
-    """Write scores, metrics, the confusion matrix and the report."""
-    record: dict[str, Any] = {"diagnosis": list(diagnosis), "fold_accuracies": list(fold_accuracies)}
+    """Write scores, metrics, the confusion matrix and the report. A run that a signal stopped is not done."""
+    record: dict[str, Any] = {"diagnosis": list(diagnosis), "fold_accuracies": list(fold_accuracies), DONE: is_done}
     if of_folds is not None:
         record["cross_validation"] = metrics_as_dict(of_folds, compute_metrics(of_folds))
     if evaluation is not None and metrics is not None:
@@ -139,17 +160,21 @@ def format_decisions(decisions: Sequence[Decision]) -> str:
     return "\n".join(["settings, each with its reason; a flag overrides it:", *lines])
 
 
+def preview_plan(tuner: Finetuner, out: Path, **options: Any) -> Preview:
+    """Draw the training clips of a plan as it reads them. `options`: of `preview_dataset`."""
+    config, clips = tuner.config, tuner.annotations.select(tuner.split.train)
+    recipe, training = config.recipe, config.training
+    view: TrainView | TestView = TrainView(training.sampling, training.augmentation)
+    if config.train_layers == "head" and config.views == 1:  # the classifier reads the views of a test
+        view = TestView(config.protocol, recipe.preprocessing)
+    flow = ClipFlow.from_network(recipe.network, recipe.preprocessing, tuner.compute.cache)
+    dataset = ClipDataset(clips, view, seed=tuner.seed, naming=tuner.clips.naming, flow=flow)
+    plan = f"plan of `i3d train` without --recipe, chosen for these clips: --train-layers {config.train_layers}"
+    return preview_dataset(dataset, out, plan=plan, **options)
+
+
 def _write_preview(work_dir: Path, tuner: Finetuner) -> None:
     out = work_dir / PREVIEW
-    if (out / "clips.png").exists():
-        return
-    recipe, training = tuner.config.recipe, tuner.config.training
-    dataset = ClipDataset(
-        tuner.annotations.select(tuner.split.train),
-        TrainView(training.sampling, training.augmentation),
-        seed=tuner.seed,
-        naming=tuner.clips.naming,
-        flow=ClipFlow.from_network(recipe.network, recipe.preprocessing, tuner.compute.cache),
-    )
-    preview = preview_dataset(dataset, out)
-    log.info(f"{printable(str(preview.paths[0]))}: clips as training reads them")
+    if not (out / "clips.png").exists():
+        preview = preview_plan(tuner, out)
+        log.info(f"{printable(str(preview.paths[0]))}: clips as training reads them")

@@ -34,7 +34,7 @@ from i3d.training.train import train
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.outputs import file_sha256, recorded_files
-from i3d.utils.progress import ProgressCallback
+from i3d.utils.progress import Progress, ProgressCallback
 from i3d.weights.load import Weights, build_model
 from i3d.weights.runs import FINETUNE
 
@@ -80,6 +80,10 @@ class Finetuner:
     def annotations(self) -> Annotations:
         return self.clips.annotations
 
+    def report(self, stage: str) -> None:
+        """Report the start of a stage of unknown length."""
+        self.on_progress(Progress(stage, 0, None))
+
     @torch.no_grad()
     def reestimate_norms(self) -> Weights:
         """The weights with batch-norm statistics of the training clips, as a test reads them."""
@@ -93,7 +97,11 @@ class Finetuner:
         view = TestView(self.config.protocol.model_copy(update={"num_clips": 1}), pre)
         flow = ClipFlow.from_network(net.settings, pre, self.compute.cache)
         dataset = ClipDataset(clips, view, naming=self.clips.naming, flow=flow)
+        num_read = 0
+        self.on_progress(Progress("batch norms", 0, len(clips), "clip"))
         for batch in ClipLoader(dataset, batch_size=NORM_CLIPS, num_workers=self.compute.num_workers).batches():
+            num_read += len(batch)
+            self.on_progress(Progress("batch norms", num_read, len(clips), "clip"))
             forward(net, torch.cat([views.clips() for views in batch.views_N]).to(device), pre)
         log.info(f"batch norms: statistics re-estimated on {counted(len(clips), 'clip')}")
         return replace(self.weights, state={name: value.cpu() for name, value in net.state_dict().items()})
@@ -131,6 +139,7 @@ class Finetuner:
 
     def check_overfit(self, features: ClipFeatures) -> None:
         """The classifier must overfit the features of eight clips."""
+        self.report("overfit check")
         clips = self.annotations.select(self.split.train)
         values_NVC = features.values_NVC[self.split.train, : self.config.protocol.num_views]
         log.info(overfit_head(values_NVC, clips, draw_clips(clips, seed=self.seed)))
@@ -139,6 +148,7 @@ class Finetuner:
         self, features: ClipFeatures, indices: Sequence[int], work_dir: Path, names: Sequence[str]
     ) -> Head:
         """Fit the classifier on some clips, and write it with the whole network, under each of the names."""
+        self.report("fit classifier")
         rows = design_rows(features, self.annotations, self.split.groups_N, indices, self.config)
         head, description = fit_head(rows, self.config, seed=self.seed)
         notes = {"clips": str(len(indices)), "seed": str(self.seed)}
@@ -169,9 +179,11 @@ class Finetuner:
         clips, naming = self.annotations.select(list(train_indices)), self.clips.naming
         compute = replace(self.compute, precision=None)  # the recipe has the precision
         if overfit_check:
+            self.report("overfit check")
             few = draw_clips(clips, seed=self.seed)
             common: dict[str, Any] = {"deterministic": self.deterministic, "seed": self.seed, "naming": naming}
             log.info(overfit_network(recipe, clips, few, compute=compute, **common))
+        self.report("prepare training")
         result = train(
             recipe,
             clips,
@@ -235,7 +247,8 @@ class Finetuner:
         """Hold out each clip once, with a classifier on the features of the others; no layers are trained."""
         annotations = self.annotations
         scores_NK = np.zeros((len(annotations), len(annotations.classes)))
-        for train_indices, test_indices in _folds(folds_N):
+        for number, (train_indices, test_indices) in enumerate(_folds(folds_N)):
+            self.on_progress(Progress("cross-validation", number, int(folds_N.max()) + 1, "fold"))
             rows = design_rows(features, annotations, self.split.groups_N, train_indices, self.config)
             head, _ = fit_head(rows, self.config, seed=self.seed)
             scores_NK[test_indices] = score_clips(head, features, test_indices, self.config)

@@ -1,3 +1,6 @@
+from .annotate import annotate_video as annotate_video
+from .annotate_folder import AnnotatedVideo as AnnotatedVideo
+from .annotate_folder import annotate_videos as annotate_videos
 from .prediction import LabelScore as LabelScore
 from .prediction import Prediction as Prediction
 from .prediction import Predictions as Predictions

@@ -1,105 +1,133 @@
-"""Draw the predicted labels on a video."""
+"""Draw the predicted labels on a video: a copy of the same size, with its sound and the times of its frames."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from fractions import Fraction
-from functools import partial
 from itertools import islice
+from math import lcm
 from os import PathLike
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
 
-from i3d.errors import InputError
+from i3d.errors import InputError, counted, printable
+from i3d.inference.label_box import LabelBox
 from i3d.inference.prediction import Prediction
+from i3d.inference.predictor import source_name
 from i3d.utils.arguments import checks_types
 from i3d.utils.outputs import new_file
-from i3d.video.base import FrameHWC, Limits, Source
+from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
+from i3d.video.base import FrameHWC, Limits, Source, Video
 from i3d.video.reader import open_video
-from i3d.video.transforms import resize_frame, short_side_size
-from i3d.video.writer import write_video
+from i3d.video.sound import open_sound
+from i3d.video.writer import TimedFrame, write_timed, write_video
 
-MAX_LINES: Final = 5
-FORMATS: Final = {  # short side, frames per second, number of frames: a GIF has the beginning, an mp4 everything
-    ".mp4": (360, Fraction(25), None),
-    ".gif": (240, Fraction(10), 100),
-}
+SUFFIXES: Final = (".mp4", ".gif")
+GIF_SIDE, GIF_FPS, GIF_FRAMES = 480, 10, 100  # the long side at most; of an animation of 10 s
+MAX_DENOMINATOR: Final = 1_000_000  # of the time base of an mp4
+USUAL_BASE: Final = Fraction(1, 90_000)  # where the times of the frames have no common one
+REPORT_EVERY: Final = 10  # frames
+
+log = logging.getLogger("i3d")
 
 
 @checks_types
-def annotate(
+def annotate_video(
     source: Source,
     prediction: Prediction,
-    out: Path,
+    out: str | PathLike[str],
     *,
     frames_fps: float | None = None,
     limits: Limits | None = None,
     force: bool = False,
-) -> None:
-    """Write the video to `out` (.mp4, or the first 10 s as .gif) with the predicted labels and their scores on it.
+    on_progress: ProgressCallback = ignore_progress,
+) -> tuple[str, ...]:
+    """Write a copy of a video with its labels and their scores in the upper left corner; notes on what is left out.
 
-    An existing file is an InputError, unless `force` replaces it; the video itself always is.
+    The name decides. An .mp4 has the size of the video as it is displayed, the times of its frames, and its sound; AAC,
+    MP3, AC-3, Opus, FLAC and ALAC are copied, other sound becomes AAC. A .gif has the first 10 seconds, at most 480
+    pixels wide and high. All labels of the prediction are drawn that fit into half of the height.
+
+    An existing file is an InputError, unless `force` replaces it; the video itself always is. A prediction without
+    labels is an InputError.
     """
-    out = new_file(out, tuple(FORMATS), force=force)
+    out = new_file(out, SUFFIXES, force=force)
+    if not prediction.predictions:
+        raise InputError(f"{printable(prediction.path)}: it has no labels to draw ({prediction.error})")
     if isinstance(source, str | PathLike) and out.exists() and Path(source).exists() and out.samefile(source):
         raise InputError(f"{out}: is the video itself; choose another name")
-    short_side, fps, num_frames = FORMATS[out.suffix.lower()]
+    notes: list[str] = []
     with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
-        frames = video.stream(fps=float(fps), transform=partial(_scale, short_side=short_side))
-        write_video(out, _draw(islice(frames, num_frames), prediction), fps=fps, force=True)
+        draw = _Drawing(prediction, notes.append, on_progress, None if out.suffix.lower() == ".mp4" else GIF_FRAMES)
+        if draw.total is None:
+            _write_mp4(out, source, video, draw, notes)
+        else:
+            frames = islice(video.stream(fps=GIF_FPS, transform=_shrink), draw.total)
+            write_video(out, map(draw, frames), fps=GIF_FPS, force=True)
+    return tuple(dict.fromkeys(notes))
 
 
-def _scale(frame_HWC: FrameHWC, *, short_side: int) -> FrameHWC:
-    """Resize to `short_side`, or less where the long side would exceed that of 16:9; both sides even."""
+class _Drawing:
+    """Draws the labels on one frame after the other. The box is as large as the first frame needs."""
+
+    def __init__(
+        self, prediction: Prediction, note: Callable[[str], None], on_progress: ProgressCallback, total: int | None
+    ) -> None:
+        self.prediction, self.note, self.on_progress, self.total = prediction, note, on_progress, total
+        self.box: LabelBox | None = None
+        self.num_frames = 0
+
+    def __call__(self, frame_HWC: FrameHWC) -> FrameHWC:
+        drawn_HWC = np.array(frame_HWC)
+        if self.box is None:
+            self.box = LabelBox.draw(self.prediction.predictions, height=len(frame_HWC), width=frame_HWC.shape[1])
+            self._note_missing(self.box)
+        self.box.blend(drawn_HWC)
+        self.num_frames += 1
+        if self.num_frames % REPORT_EVERY == 0:
+            self.on_progress(Progress("draw labels", self.num_frames, None, "frame"))
+        return drawn_HWC
+
+    def _note_missing(self, box: LabelBox) -> None:
+        asked = len(self.prediction.predictions)
+        if box.num_lines < asked:
+            name = printable(self.prediction.path)
+            log.info("%s: %d of %s fit into half of the frame", name, box.num_lines, counted(asked, "label"))
+        if box.missing:
+            letters = "".join(dict.fromkeys(box.missing))[:20]
+            self.note(f"no installed font has the letters {letters!r}: install one, such as Noto Sans CJK")
+
+
+def _write_mp4(out: Path, source: Source, video: Video, draw: _Drawing, notes: list[str]) -> None:
+    frames = _timed(video, draw)
+    has_sound = isinstance(source, bytes) or (isinstance(source, str | PathLike) and Path(source).is_file())
+    content = source if isinstance(source, bytes) else Path(source) if has_sound else b""  # type: ignore[arg-type]
+    with open_sound(content, notes.append) if has_sound else nullcontext() as sound:
+        write_timed(out, frames, time_base=_time_base(video), sound=sound, name=source_name(source))
+
+
+def _timed(video: Video, draw: _Drawing) -> Iterator[TimedFrame]:
+    for frame_HWC, start, end in video.stream_with_times():
+        yield draw(frame_HWC), start, end
+
+
+def _time_base(video: Video) -> Fraction:
+    """A unit in which the times of all frames are whole numbers, if there is one."""
+    common = 1
+    for time in video.timetable() or [USUAL_BASE]:
+        common = lcm(common, time.denominator)
+        if common > MAX_DENOMINATOR:
+            return USUAL_BASE
+    return Fraction(1, common)
+
+
+def _shrink(frame_HWC: FrameHWC) -> FrameHWC:
+    """A frame of a GIF: at most `GIF_SIDE` pixels wide and high."""
     height, width = frame_HWC.shape[:2]
-    longest = short_side * 16 // 9
-    short_side = max(2, min(short_side, longest * min(height, width) // max(height, width)))
-    height, width = short_side_size(height, width, short_side=short_side)
-    return resize_frame(frame_HWC, height=height + height % 2, width=width + width % 2)
-
-
-def _draw(frames: Iterator[FrameHWC], prediction: Prediction) -> Iterator[FrameHWC]:
-    overlay_HW4: npt.NDArray[np.uint16] | None = None
-    for frame_HWC in frames:
-        if overlay_HW4 is None:
-            height, width = frame_HWC.shape[:2]
-            overlay_HW4 = _overlay(height, width, prediction).astype(np.uint16)
-        alpha = overlay_HW4[..., 3:]
-        yield ((frame_HWC * (255 - alpha) + overlay_HW4[..., :3] * alpha + 127) // 255).astype(np.uint8)
-
-
-def _overlay(height: int, width: int, prediction: Prediction) -> npt.NDArray[np.uint8]:
-    """An RGBA panel over at most the lower third: a line a label, on a bar of its score."""
-    image = Image.new("RGBA", (width, height))
-    draw = ImageDraw.Draw(image)
-    step = max(height // 15, 14)
-    font = ImageFont.load_default(step * 5 // 8)
-    lines = prediction.predictions[: max(1, min(MAX_LINES, height // 3 // step))]
-    top = height - step * len(lines) - 4
-    draw.rectangle((0, top, width, height), fill=(0, 0, 0, 170))
-    left, right = min(6, width // 4), width - min(6, width // 4)
-    for row, line in enumerate(lines):
-        upper, lower = top + 3 + row * step, top + row * step + step
-        bar, ink = (
-            ((214, 140, 0, 230), (255, 255, 255, 255)) if row == 0 else ((90, 110, 130, 230), (225, 225, 225, 255))
-        )
-        draw.rectangle((left, upper, left + round((right - left) * line.score), lower), fill=bar)
-        score = f"{100 * line.score:.1f} %"
-        middle = (upper + lower) // 2
-        draw.text((right - 4, middle), score, font=font, fill=ink, anchor="rm")
-        room = right - left - 20 - draw.textlength(score, font=font)
-        draw.text((left + 4, middle), _shorten(draw, line.label, font, room), font=font, fill=ink, anchor="lm")
-    return np.asarray(image)
-
-
-def _shorten(
-    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float
-) -> str:
-    """`text`, cut with an ellipsis if it is wider than `room`."""
-    shown = text
-    while text and draw.textlength(shown, font=font) > room:
-        text = text[:-1]
-        shown = f"{text}..."
-    return shown
+    factor = min(1.0, GIF_SIDE / max(height, width))
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    small_HWC: FrameHWC = cv2.resize(frame_HWC, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return small_HWC

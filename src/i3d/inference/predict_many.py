@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, Self, TypeAlias, TypedDict, Unpack, overload
@@ -23,7 +24,7 @@ from i3d.inference.sources import VideoInput, expand, is_many, to_source
 from i3d.utils.arguments import checks_types
 from i3d.utils.device import ComputeConfig, Precision
 from i3d.utils.prefetch import prefetch
-from i3d.utils.progress import ProgressCallback, ignore_progress
+from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import Limits, Source
 from i3d.weights.pretrained import DEFAULT
 
@@ -44,6 +45,7 @@ class _Options(TypedDict, total=False):
     frames_fps: float | None
     time_limit: float
     protocol: str | None
+    on_progress: ProgressCallback
 
 
 @overload
@@ -65,6 +67,7 @@ def predict(
     frames_fps: float | None = None,
     time_limit: float = 60.0,
     protocol: str | None = None,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> Prediction | Predictions:
     """The most likely actions of a video, or of each of many, by the pretrained network or by another `model`.
 
@@ -73,12 +76,14 @@ def predict(
     so is a folder of videos, a pattern and a list file: these give `Predictions`, where a video that cannot be read
     has status "error". `model`, `recipe` and `labels` are those of `load_model`; `protocol` is 10x3 (clips x crops) or
     "windows" (all frames), by default that of the network. The last two networks stay loaded, until their file changes.
+    `on_progress` is called at the start of each video and after each of its views: `print` shows it.
     Raises VideoError if a single video cannot be read, WeightsError if the weights cannot,
     InputError for a bad option and for an item that is no video at all.
     """
     check_not_empty(videos=videos, model=model)
     check_options(top_k, frames_fps, time_limit)
     options: dict[str, Any] = {"top_k": top_k, "frames_fps": frames_fps, "limits": Limits(max_seconds=time_limit)}
+    options["on_progress"] = on_progress
     names = None if labels is None else tuple(labels)
     many = isinstance(videos, list | tuple) or (isinstance(videos, str | os.PathLike) and is_many(videos))
     sources = list(expand(videos)) if many else [to_source(videos)]
@@ -153,14 +158,15 @@ def predict_each(
     top_k: int = 5,
     frames_fps: float | None = None,
     limits: Limits | None = None,
+    stdin: bytes | None = None,
     on_progress: ProgressCallback = ignore_progress,
 ) -> Generator[Prediction, None, None]:
-    """The prediction of each video, in order. "-" is the standard input.
+    """The prediction of each video, in order. "-" is the standard input; `stdin`: its content, if it was read before.
 
     The next videos are decoded while the network runs: up to `VIEWS_AHEAD` views wait. Predictions that are in the log
     are not computed again; new ones are added to it.
     """
-    decoded = _decode(predictor, sources, log, frames_fps, limits)
+    decoded = _decode(predictor, sources, log, frames_fps, limits, stdin)
     with closing(prefetch(decoded, max_ahead=VIEWS_AHEAD)) as items:
         for item in items:
             if isinstance(item, Prediction):
@@ -170,8 +176,12 @@ def predict_each(
             name = source_name(item.source)
             try:
                 logits = [
-                    stream.logits_of_views(items, name=name, on_progress=on_progress)  # type: ignore[arg-type]
-                    for stream in predictor.streams
+                    stream.logits_of_views(
+                        items,  # type: ignore[arg-type]
+                        name=name,
+                        on_progress=partial(_report_stream, on_progress, number, len(predictor.streams)),
+                    )
+                    for number, stream in enumerate(predictor.streams)
                 ]
                 if isinstance(item.source, str):
                     check_unchanged(item.source, item.stamp)
@@ -182,6 +192,14 @@ def predict_each(
             if log and row.status == "ok":  # the next run tries the others again
                 log.add(row.path, signature, row)
             yield row
+
+
+def _report_stream(on_progress: ProgressCallback, number: int, num_streams: int, progress: Progress) -> None:
+    """A report of one stream as a part of all: each is taken to have as many views."""
+    if progress.total is not None and num_streams > 1:
+        completed = progress.completed + number * progress.total
+        progress = replace(progress, completed=completed, total=num_streams * progress.total)
+    on_progress(progress)
 
 
 class _Start(NamedTuple):
@@ -201,6 +219,7 @@ def _decode(
     log: ResumeLog[Prediction] | None,
     frames_fps: float | None,
     limits: Limits | None,
+    stdin: bytes | None,
 ) -> Iterator[Prediction | _Start | View | EndOfVideo | VideoError]:
     """Of each video its logged prediction, or its views for one stream after the other.
 
@@ -213,14 +232,15 @@ def _decode(
             continue
         yield _Start.from_source(source)
         try:
-            content = _read_stdin() if isinstance(source, str) and source == STDIN else source
+            is_stdin = isinstance(source, str) and source == STDIN
+            content = (read_stdin() if stdin is None else stdin) if is_stdin else source
             for stream in predictor.streams:
                 yield from stream.sampler.views(content, frames_fps=frames_fps, limits=limits)
         except VideoError as error:
             yield error
 
 
-def _read_stdin() -> bytes:
+def read_stdin() -> bytes:
     """The content of the standard input; over 1 GiB is an InputError."""
     content = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
     if len(content) > MAX_STDIN_BYTES:

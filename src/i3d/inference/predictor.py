@@ -195,7 +195,7 @@ class Predictor(VideoClassifier):
     ) -> VideoLogits:
         """The logits of every view of one video. The memory of windows does not grow with its length.
 
-        `on_progress` is called after each view, with the seconds of video and the number of views so far.
+        `on_progress` is called at the start and after each view.
         """
         views = self.sampler.views(source, frames_fps=frames_fps, limits=limits)
         return self.logits_of_views(views, name=source_name(source), on_progress=on_progress)
@@ -212,7 +212,7 @@ class Predictor(VideoClassifier):
         logits: list[npt.NDArray[np.float32]] = []
         batch: list[npt.NDArray[np.uint8]] = []  # views of one length, which run at once
         num_frames_V: list[int] = []
-        seconds = 0.0
+        on_progress(Progress("predict", 0, None, "view", name=name))
 
         def run() -> None:
             if batch:
@@ -225,6 +225,7 @@ class Predictor(VideoClassifier):
                 raise view
             if isinstance(view, EndOfVideo):
                 run()
+                on_progress(Progress("predict", len(num_frames_V), len(num_frames_V), "view", name=name))
                 end = view._replace(looped=view.looped or min(num_frames_V) < self.engine.min_frames)
                 return VideoLogits(np.concatenate(logits), np.array(num_frames_V), *end)
             if batch and len(batch[0]) != len(view.clip_THWC):
@@ -233,8 +234,9 @@ class Predictor(VideoClassifier):
             if len(batch) == self.views_at_once:
                 run()
             num_frames_V.append(len(view.clip_THWC))
-            seconds += view.seconds
-            on_progress(Progress(name, seconds, None, "s", {"views": len(num_frames_V)}))
+            num_done = len(num_frames_V) - len(batch)
+            num_views = None if view.num_views is None else max(view.num_views, len(num_frames_V))
+            on_progress(Progress("predict", num_done, num_views, "view", name=name))
         raise ValueError("views without an end")
 
 

@@ -114,7 +114,7 @@ class Augmentation(Settings):
     resize: Side | tuple[Side, Side] | None = 256  # the short side, or (height, width) whatever that does to shapes
     crop: Crop = MultiScaleCrop(max_gap=0)
     size: Side = 224
-    fused: bool = False  # resize, crop and resize to `size` become one resampling ("lazy")
+    fused: bool | Literal["crop"] = False  # resize, crop and resize to `size` are one resampling; "crop": the last not
     flip: Probability = 0.5
     no_flip: tuple[str, ...] = ()  # classes that are not flipped
     mirrored: tuple[tuple[str, str], ...] = ()  # pairs of classes that a flip exchanges
@@ -142,8 +142,6 @@ class Augmentation(Settings):
             side = self.crop.side or self.size
             if self.resize is not None and min(sides) < side:
                 raise ValueError(f"a crop of {side} does not fit into frames resized to {self.resize}")
-        if self.fused and self.steps:
-            raise ValueError("fused resampling has one resize and one crop: leave out steps")
         if self.fused and self.rand_augment is not None and self.rand_augment.before_crop:
             raise ValueError("fused resampling has no resized frames: leave out rand_augment.before_crop")
         paired = [name for pair in self.mirrored for name in pair]

@@ -11,7 +11,17 @@ from typing import Any, Final
 from i3d.recipes.augmentation import Augmentation, RandomCrop, TrainSampling
 from i3d.recipes.names import unknown_recipe
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, InceptionSettings, Preprocessing, ResNetSettings, WindowProtocol
+from i3d.recipes.settings import (
+    ClipProtocol,
+    CropCenter,
+    FrameGeometry,
+    Fused,
+    InceptionSettings,
+    Preprocessing,
+    Resize,
+    ResNetSettings,
+    WindowProtocol,
+)
 from i3d.recipes.training import SGD, CosineSchedule, PiecewiseSchedule, Training
 from i3d.utils.arguments import checks_types
 
@@ -59,6 +69,9 @@ R50_HEAVY: Final = _like(
     protocol=ClipProtocol(clip_len=8, frame_interval=8, num_clips=10, placement="centred"),
     training=Training(input="frames", **EIGHT_TRAINING),
 )
+LAZY_GEOMETRY: Final = FrameGeometry(
+    steps=(Fused(steps=(Resize(short_side=256), CropCenter(size=(224, 224)))),), short_side=None, crop=224
+)
 MMACTION2_0: Final = (
     R50,
     _like(R50, "i3d_r50_video_32x2x1_100e_kinetics400_rgb", training=VIDEOS),
@@ -67,10 +80,10 @@ MMACTION2_0: Final = (
         "i3d_r50_video_imgaug_32x2x1_100e_kinetics400_rgb",
         training=Training(augmentation=Augmentation(rotation_degrees=20, pixel_dropout=0.05)),
     ),
-    _like(  # resize, crop and flip are one resampling in training
+    _like(  # resize, crop and flip are one resampling in training, resize and crop in validation
         R50,
         "i3d_r50_lazy_32x2x1_100e_kinetics400_rgb",
-        training=Training(input="frames", augmentation=Augmentation(fused=True)),
+        training=Training(input="frames", augmentation=Augmentation(fused=True), validation_geometry=LAZY_GEOMETRY),
     ),
     _like(
         R50,

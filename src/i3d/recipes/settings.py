@@ -129,7 +129,9 @@ def first_error(error: ValidationError) -> str:
     """The first error of invalid settings with its place and value, on one line."""
     fault = error.errors()[0]
     *around, last = fault["loc"] or ("the settings",)
-    place = ".".join(str(part) for part in (*(part for part in around if part not in TAGS), last))
+    is_key = fault["type"] in ("missing", "extra_forbidden")  # which may have the name of a tag
+    names = [part for part in around if part not in TAGS] + ([last] if is_key or last not in TAGS else [])
+    place = ".".join(map(str, names))
     if fault["type"] == "missing":
         return printable(f"{place} is missing")
     value = fault["input"]
@@ -179,7 +181,17 @@ class CropCenter(Settings):
         return f"centre {self.size[1]} x {self.size[0]}"
 
 
-FrameStep = Annotated[Resize | CropCenter, Field(discriminator="kind")]
+class Fused(Settings):
+    """Steps that are one crop of the frame, in whole pixels, and one resize (MMAction2's `lazy=True` and `Fuse`)."""
+
+    kind: Literal["fused"] = "fused"
+    steps: tuple[Annotated[Resize | CropCenter, Field(discriminator="kind")], ...] = Field(min_length=1, max_length=16)
+
+    def __str__(self) -> str:
+        return f"{', '.join(map(str, self.steps))} in one resampling"
+
+
+FrameStep = Annotated[Resize | CropCenter | Fused, Field(discriminator="kind")]
 
 
 class FrameGeometry(Settings):
@@ -196,7 +208,7 @@ class FrameGeometry(Settings):
         return self
 
     @property
-    def resizes(self) -> tuple[Resize | CropCenter, ...]:
+    def resizes(self) -> tuple[FrameStep, ...]:
         """All that is done to a frame before the crops."""
         return self.steps if self.short_side is None else (*self.steps, Resize(short_side=self.short_side))
 

@@ -72,7 +72,7 @@ class StepSchedule(Settings):
 
 
 class CosineSchedule(Settings):
-    """Half a cosine from the full learning rate down to `end` times it, updated every step.
+    """Half a cosine from the full learning rate down to `end` times it, updated every step or `by_epoch`.
 
     Before it begins the learning rate is the full one, after it the last one.
     """
@@ -81,6 +81,7 @@ class CosineSchedule(Settings):
     end: Fraction = 0.0
     begin: float = Field(default=0.0, ge=0, le=1_000_000)  # epochs
     length: float | None = Field(default=None, gt=0, le=1_000_000)  # epochs; None: the rest of the run
+    by_epoch: bool = False  # the learning rate changes at the start of each epoch
 
 
 class PiecewiseSchedule(Settings):
@@ -125,7 +126,8 @@ class Training(Settings):
     warmup_epochs: float = Field(default=0.0, ge=0, le=1_000_000)  # the learning rate grows linearly over them
     warmup_steps: int = Field(default=0, ge=0, le=1_000_000_000)  # instead of epochs
     warmup_start: Factor = 0.1  # from this fraction of it
-    warmup_within: bool = False  # the last step of the warm-up has the whole learning rate; else the step after it
+    warmup_by_epoch: bool = False  # it grows at the start of each epoch, else after every step
+    warmup_within: bool = False  # the last step or epoch of the warm-up has the whole learning rate; else the next
     head_lr: float = Field(default=1.0, gt=0, le=1e6)  # times the learning rate, for the classifier
     layer_decay: Factor = 1.0  # times the learning rate, for each stage further from the classifier
     factors: ParameterFactors = ParameterFactors()
@@ -157,6 +159,8 @@ class Training(Settings):
             raise ValueError(f"loss_scale is for fp16, not for {self.precision}")
         if self.warmup_steps and self.warmup_epochs:
             raise ValueError("warmup_steps and warmup_epochs: set one of the two")
+        if self.warmup_by_epoch and self.warmup_steps:
+            raise ValueError("warmup_by_epoch: is for warmup_epochs, not for warmup_steps")
         if self.balance == "classes" and not self.shuffle:
             raise ValueError("shuffle: classes are balanced by drawing clips: leave out balance, or shuffle")
         if self.sync_norms and self.freeze_norms:

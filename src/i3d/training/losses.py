@@ -54,10 +54,11 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Binary cross-entropy of multi-label clips: its mean over clips and classes, or with "none" that (N) of each clip.
 
-    `targets_NK` are float rows of 0 and 1; `class_weights_K` weigh the positive targets of a class.
+    `targets_NK` are float rows of 0 and 1; `class_weights_K` weigh the positive targets of a class. Label smoothing
+    spreads over the K classes as in the cross-entropy, and as in MMAction2: (1 - s) * target + s / K.
     """
     logits_NK = logits_NK.float() if logits_NK.dtype in (torch.float16, torch.bfloat16) else logits_NK
-    smooth_NK = targets_NK * (1 - loss.label_smoothing) + 0.5 * loss.label_smoothing
+    smooth_NK = targets_NK * (1 - loss.label_smoothing) + loss.label_smoothing / targets_NK.shape[1]
     smooth_NK = smooth_NK.to(logits_NK.dtype)
     values_NK = F.binary_cross_entropy_with_logits(logits_NK, smooth_NK, pos_weight=class_weights_K, reduction="none")
     if loss.focal_gamma:

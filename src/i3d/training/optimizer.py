@@ -115,16 +115,18 @@ def lr_factor(step: int, training: Training, *, steps_per_epoch: int, total_step
     match training.schedule:
         case StepSchedule(epochs=epochs, gamma=gamma):
             factor = gamma ** bisect_right(epochs, step // steps_per_epoch)
-        case CosineSchedule(end=end, begin=begin, length=length):
+        case CosineSchedule(end=end, begin=begin, length=length, by_epoch=by_epoch):
             first = begin * steps_per_epoch
             num_steps = total_steps - first if length is None else length * steps_per_epoch
-            progress = min(max(step - first, 0) / max(num_steps, 1), 1.0)
+            at = step - step % steps_per_epoch if by_epoch else step
+            progress = min(max(at - first, 0) / max(num_steps, 1), 1.0)
             factor = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * progress))
         case PiecewiseSchedule(until=until, factors=factors):
             factor = factors[bisect_right(until, step)]
+    unit = steps_per_epoch if training.warmup_by_epoch else 1
     warmup_steps = training.warmup_steps or round(training.warmup_epochs * steps_per_epoch)
     if step < warmup_steps:
-        fraction = min(step / max(warmup_steps - training.warmup_within, 1), 1)
+        fraction = min(step // unit / max(warmup_steps / unit - training.warmup_within, 1), 1)
         factor *= training.warmup_start + (1 - training.warmup_start) * fraction
     return factor
 

@@ -61,6 +61,7 @@ class TrainingRun:
     trainer_state: TrainerState = field(default_factory=TrainerState.initial)
     sums: MetricSums = field(default_factory=MetricSums)  # of this rank, since the last line of the log
     stopwatch: Stopwatch = field(init=False)
+    _shown: dict[str, float] = field(default_factory=dict)  # the last metrics that were logged, and the speed
     _last_output: StepOutput | None = None  # of the last step, not checked yet
     _drawn_at: float = field(default_factory=time.monotonic)  # when the curves were drawn; at first, the start
 
@@ -227,6 +228,11 @@ class TrainingRun:
                 loader.bad[index] = UnreadableClip(index, f"{file}: another process could not read it")
         loader.check_bad()
 
+    def report(self, part: float = 0.0) -> None:
+        """Report the steps that are done, with the last metrics; `part`: of the next step."""
+        if self.is_first_rank:
+            self.on_progress(Progress("train", self.step + part, self.total_steps, "step", self._shown))
+
     def log_metrics(self, lr: float, epoch: int) -> None:
         """Write a line of the log: means over all ranks and the steps since the last line."""
         self.check_last_step()
@@ -244,9 +250,8 @@ class TrainingRun:
         if self.metrics_logger is not None:
             self.metrics_logger.write({"step": self.step, "epoch": epoch, **metrics})
             self.metrics_logger.write_timing({"step": self.step, "epoch": epoch, **timing})
-        if self.is_first_rank:
-            shown = {"epoch": epoch + 1, **metrics, **timing}
-            self.on_progress(Progress("train", self.step, self.total_steps, "step", shown))
+        self._shown = {"epoch": epoch + 1, **metrics, **timing}
+        self.report()
         self.sums = MetricSums()
         self.trainer_state.num_unlogged_steps = 0
         self.stopwatch.restart()
@@ -320,8 +325,7 @@ class TrainingRun:
         else:
             state.num_worse += 1
         if self.metrics_logger is not None:
-            num_bad = len(self.validation.dataset) - num_clips
-            line = {"validation": metrics, "clips": num_clips, "bad": num_bad}
+            line = {"validation": metrics, "clips": num_clips, "bad": len(self.validation.dataset) - num_clips}
             self.metrics_logger.write({"step": self.step, "epoch": epoch, **line})
             if time.monotonic() - self._drawn_at > DRAW_EVERY:
                 self.draw()

@@ -28,6 +28,7 @@ from i3d._version import __version__
 from i3d.data.annotations import COLUMNS, PIECES, Annotations
 from i3d.data.resume import changed_settings, describe_change
 from i3d.errors import InputError
+from i3d.recipes.recipe import Recipe
 from i3d.utils.atomic_files import remove_abandoned_in, try_lock_for_process, write_atomically
 from i3d.utils.outputs import LOCK, is_open_file
 from i3d.weights.runs import BEST as BEST
@@ -152,14 +153,19 @@ class RunFolder:
         self._lock = None
 
     def record_start(
-        self, config: dict[str, Any], before: dict[str, Any] | None, *, seed: int, compute: dict[str, Any]
+        self, config: dict[str, Any], before: dict[str, Any] | None, *, seed: int, compute: dict[str, Any], init: str
     ) -> list[str]:
         """Add this start to `run.json`; what differs in the compute settings, since when the bits are others."""
         starts = before["starts"] if before else []
         has_saved = before is not None and bool(before.get(SAVED))
-        start = describe_start(seed, compute)
+        start = {**describe_start(seed, compute), "init": init}
         self._write_run({"config": config, "starts": [*starts, start], SAVED: has_saved, DONE: False})
         return diff_settings(starts[-1].get("compute", {}), compute) if starts else []
+
+    def remove_record(self) -> None:
+        """Remove what the start of a run writes that then trained no step."""
+        for name in (LOG, TIMING, RECIPE, RUN):
+            (self.path / name).unlink(missing_ok=True)
 
     def record_saved(self) -> None:
         """Note in `run.json` that the run has saved a state, without which it must not start again."""
@@ -208,6 +214,13 @@ def fingerprint(annotations: Annotations) -> str:
         digest.update(getattr(annotations, name).tobytes())
     digest.update("\0".join((*annotations.classes, *annotations.group_names)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:16]
+
+
+def without_init(recipe: Recipe) -> dict[str, Any]:
+    """A recipe without the name of its initial weights: a resumed run must match their content, wherever they are."""
+    settings: dict[str, Any] = recipe.model_dump(mode="json")
+    (settings["training"] or {}).pop("init", None)
+    return settings
 
 
 def describe_start(seed: int, compute: dict[str, Any]) -> dict[str, Any]:

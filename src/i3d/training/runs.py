@@ -1,15 +1,18 @@
 """Runs of training side by side: what each is, how far it came, how good it was, in what they differ."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from i3d.errors import InputError
+from i3d.errors import InputError, abridged
 from i3d.training.logger import read_log
 from i3d.training.run_folder import DONE, LOG, RUN
 from i3d.utils.arguments import checks_types
 from i3d.utils.folders import walk_folders
+from i3d.weights.runs import FINETUNE
+
+INIT = "training.init"  # of a start: the configuration has the content of the weights instead
 
 
 @dataclass(frozen=True)
@@ -17,66 +20,137 @@ class RunSummary:
     """One run."""
 
     folder: str
-    recipe: str
-    state: str  # done, unfinished
-    steps: int
-    best: float | None  # of the validations, by the recipe's `best_by`
-    best_step: int
-    loss: float | None  # of the last line of the log
-    started: str
-    seed: int
-    settings: dict[str, Any]  # those in which the runs differ
+    kind: str  # recipe, finetune, fold (of a fine-tuning in the folder above)
+    state: str  # done, unfinished, damaged
+    recipe: str = ""
+    steps: int = 0  # 0: only a classifier was fitted
+    best: float | None = None  # of the validations, by the recipe's `best_by`
+    best_step: int = 0
+    loss: float | None = None  # of the last line of the log
+    tested: float | None = None  # of fine-tuning: the accuracy (multi-label: mean average precision) of its test
+    tested_on: str = ""  # "test", "val", "5 folds"
+    started: str = ""
+    seed: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)  # those in which the runs differ
+    note: str = ""  # what is damaged
+
+
+@dataclass(frozen=True)
+class _Records:
+    """The records in the folder of a run: of training by steps, and of fine-tuning."""
+
+    training: dict[str, Any] | None
+    finetuning: dict[str, Any] | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        config: dict[str, Any] = (self.training or self.finetuning or {})["config"]
+        return config
 
 
 @checks_types
 def list_runs(folder: Path) -> list[RunSummary]:
-    """The runs in a folder and below it, by name. None is an InputError; a damaged one, too, with its name."""
+    """The runs in a folder and below it, by name. A damaged one has a note; if none is intact, it is an InputError.
+
+    So is a folder without runs.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the one that holds runs")
-    paths = sorted(Path(place) for place, _, files in walk_folders(folder) if RUN in files)
+    paths = sorted(Path(place) for place, _, files in walk_folders(folder) if RUN in files or FINETUNE in files)
     if not paths:
-        raise InputError(f"{folder}: holds no training log; a run that only fits a classifier writes none")
-    records = {path: _record(path) for path in paths}
-    settings = {path: _flat(record["config"]["recipe"]) for path, record in records.items()}
+        raise InputError(f"{folder}: holds no run; give the --work-dir of `i3d train`, or a folder of such")
+    records, faults = dict[Path, _Records](), dict[Path, str]()
+    for path in paths:
+        try:
+            records[path] = _read_records(path)
+            _ = read_log(path / LOG)
+        except InputError as error:
+            records.pop(path, None)
+            faults[path] = str(error)
+    if not records:
+        raise InputError(faults[paths[0]])
+    settings = {path: _settings(record) for path, record in records.items()}
     keys = sorted({key for entry in settings.values() for key in entry} - {"name"})
     differ = [key for key in keys if len({json.dumps(entry.get(key)) for entry in settings.values()}) > 1]
-    return [
-        _summary(path, folder, record, {key: settings[path].get(key) for key in differ})
-        for path, record in records.items()
-    ]
+    rows = []
+    for path in paths:
+        name, kind = str(path.relative_to(folder)) if path != folder else path.name, _kind(path)
+        if path in faults:
+            rows.append(RunSummary(name, kind, "damaged", note=faults[path]))
+        else:
+            chosen = {key: settings[path].get(key) for key in differ}
+            rows.append(_summary(path, name, kind, records[path], chosen))
+    return rows
 
 
-def _record(path: Path) -> dict[str, Any]:
+def no_log(folder: Path) -> InputError:
+    """The error of a folder without a training log, by what it holds."""
+    if (folder / FINETUNE).is_file():
+        return InputError(f"{folder}: has no {LOG}; a run that only fits a classifier writes none")
+    if (folder / RUN).is_file():
+        return InputError(f"{folder}: has no {LOG} yet; the run writes it after its first steps")
+    inside = sorted(folder.iterdir())
+    if runs := [path.name for path in inside if (path / RUN).is_file() or (path / LOG).is_file()]:
+        return InputError(f"{folder}: is no run, but holds runs ({abridged(runs, 3)}); name them")
+    if logs := [path.name for path in inside if path.name.endswith((".log.json", ".json", ".jsonl"))]:
+        return InputError(f"{folder}: has no {LOG}; name a log in it ({abridged(logs, 3)})")
+    return InputError(f"{folder}: has no {LOG}, and no other log; give the --work-dir of a run")
+
+
+def _read_records(path: Path) -> _Records:
+    training = _record(path / RUN) if (path / RUN).exists() else None
+    return _Records(training, _record(path / FINETUNE) if (path / FINETUNE).exists() else None)
+
+
+def _record(file: Path) -> dict[str, Any]:
     try:
-        record: dict[str, Any] = json.loads((path / RUN).read_text())
+        record: dict[str, Any] = json.loads(file.read_text())
         recipe = record["config"]["recipe"]
-        texts = recipe["name"], recipe["training"]["best_by"], record["starts"][0]["time"]
+        texts = [recipe["name"], recipe["training"]["best_by"]]
+        texts += [record["starts"][0]["time"]] if file.name == RUN else []
         if not all(isinstance(text, str) for text in texts) or not isinstance(record["config"]["seed"], int):
             raise TypeError("a value of another type")
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-        raise InputError(f"{path / RUN}: not the record of a run; restore it or move it away") from error
+        raise InputError(f"{file}: not the record of a run; restore it or move it away") from error
     return record
 
 
-def _summary(path: Path, folder: Path, record: dict[str, Any], differ: dict[str, Any]) -> RunSummary:
-    log = read_log(path / LOG)
-    chosen = record["config"]["recipe"]
+def _kind(path: Path) -> str:
+    if (path / FINETUNE).exists():
+        return "finetune"
+    return "fold" if path.name.startswith("fold_") and (path.parent / FINETUNE).exists() else "recipe"
+
+
+def _settings(records: _Records) -> dict[str, Any]:
+    settings = _flat(records.config["recipe"])
+    starts = (records.training or {}).get("starts", [{}])
+    return settings | ({INIT: starts[0]["init"]} if "init" in starts[0] else {})
+
+
+def _summary(path: Path, name: str, kind: str, records: _Records, differ: dict[str, Any]) -> RunSummary:
+    log, config, finetuning = read_log(path / LOG), records.config, records.finetuning or {}
+    chosen = config["recipe"]
     best_by = "mean_average_precision" if chosen.get("multi_label") else chosen["training"]["best_by"]
     validated = [(line["validation"], line["step"]) for line in log if isinstance(line.get("validation"), dict)]
     scored = [(metrics[best_by], step) for metrics, step in validated if isinstance(metrics.get(best_by), int | float)]
     best, best_step = max(scored, key=lambda entry: (entry[0], -entry[1]), default=(None, 0))
     losses = [line["loss"] for line in log if "loss" in line]
-    name = str(path.relative_to(folder)) if path != folder else path.name
+    metrics, metric = finetuning.get("metrics"), "mean_average_precision" if chosen.get("multi_label") else "top1"
+    tested = metrics.get(metric) if isinstance(metrics, dict) else None
+    starts = (records.training or {}).get("starts", [{}])
     return RunSummary(
         folder=name,
+        kind=kind,
         recipe=chosen["name"],
-        state="done" if record.get(DONE) else "unfinished",
+        state="done" if (records.finetuning or records.training or {}).get(DONE) else "unfinished",
         steps=max((line["step"] for line in log), default=0),
         best=best,
         best_step=best_step,
         loss=losses[-1] if losses else None,
-        started=record["starts"][0]["time"],
-        seed=record["config"]["seed"],
+        tested=tested if isinstance(tested, int | float) else None,
+        tested_on=str(finetuning.get("config", {}).get("tested_on", "")),
+        started=starts[0].get("time", "") or str(finetuning.get("started", "")),
+        seed=config["seed"],
         settings=differ,
     )
 

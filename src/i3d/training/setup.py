@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,17 +17,20 @@ from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError
-from i3d.models.factory import build_network
+from i3d.errors import InputError, counted, first_line
+from i3d.models.factory import build_meta_network, build_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Training
 from i3d.training.losses import balanced_weights
-from i3d.training.optimizer import Ema, build_optimizer, freeze, scaled_lr
+from i3d.training.optimizer import Ema, build_optimizer, freeze, scaled_lr, set_mode
 from i3d.training.step import TrainState, seed_step
+from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit
 from i3d.utils.launcher import launched_as
 from i3d.weights.initialize import load_initial_weights
+
+ONE_VALUE: Final = "Expected more than 1 value per channel"  # of PyTorch, for the batch norm of a 1 x 1 x 1 map
 
 
 def check_training_runtime(compute: ComputeConfig) -> None:
@@ -92,13 +95,11 @@ def build_train_state(
     torch.use_deterministic_algorithms(deterministic, warn_only=accelerator.device.type != "cpu")
     seed_step(seed, 0, 0)
     net = build_network(recipe.network)
-    messages = [load_initial_weights(net, training.init, recipe, annotations.classes)]
+    line, init_sha256 = load_initial_weights(net, training.init, recipe, annotations.classes)
+    messages = [line]
     freeze(net, training)
+    check_sync_norms(training, accelerator.device.type)
     if training.sync_norms:
-        if accelerator.device.type == "cpu":
-            raise InputError(
-                "sync_norms: PyTorch synchronises batch norms on GPUs only; leave it out, or set freeze_norms"
-            )
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
     layout = torch.contiguous_format if sharded else torch.channels_last_3d  # FSDP supports no other
     net.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
@@ -121,9 +122,19 @@ def build_train_state(
         model, prepared = accelerator.prepare(to_run, optimizer)
     ema = Ema(net, decay=training.ema_decay) if training.ema_decay else None
     unwrapped = accelerator.unwrap_model(model, keep_torch_compile=False)
-    state = TrainState(recipe, training, accelerator, model, unwrapped, prepared, ema, seed, sharded)
+    state = TrainState(recipe, training, accelerator, model, unwrapped, prepared, ema, seed, sharded, init_sha256)
     weigh_classes(state, annotations)
     return state, base_lr, messages
+
+
+def training_dataset(
+    recipe: Recipe, annotations: Annotations, *, seed: int, naming: FrameNaming | None, cache: Cache
+) -> ClipDataset:
+    """Clips as a recipe trains on them."""
+    training = training_of(recipe)
+    flow = ClipFlow.from_network(recipe.network, recipe.preprocessing, cache)
+    view = TrainView(training.sampling, training.augmentation)
+    return ClipDataset(annotations, view, seed=seed, naming=naming, multi_label=recipe.multi_label, flow=flow)
 
 
 def build_loaders(
@@ -141,9 +152,9 @@ def build_loaders(
     training, pre = training_of(recipe), recipe.preprocessing
     common: dict[str, Any] = {"num_workers": compute.num_workers, "pin_memory": accelerator.device.type == "cuda"}
     common |= {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
-    data: dict[str, Any] = {"seed": seed, "naming": naming, "multi_label": recipe.multi_label}
-    data["flow"] = ClipFlow.from_network(recipe.network, pre, compute.cache)
-    dataset = ClipDataset(annotations, TrainView(training.sampling, training.augmentation), **data)
+    data: dict[str, Any] = {"seed": seed, "naming": naming}
+    dataset = training_dataset(recipe, annotations, cache=compute.cache, **data)
+    data |= {"flow": dataset.flow, "multi_label": recipe.multi_label}
     loader = ClipLoader(
         dataset,
         batch_size=training.batch_size,
@@ -167,6 +178,11 @@ def training_of(recipe: Recipe) -> Training:
     return recipe.training
 
 
+def check_sync_norms(training: Training, device: str) -> None:
+    if training.sync_norms and device == "cpu":
+        raise InputError("sync_norms: PyTorch synchronises batch norms on GPUs only; leave it out, or set freeze_norms")
+
+
 def weigh_classes(state: TrainState, annotations: Annotations) -> None:
     counts_K, loss = annotations.class_counts_K, state.training.loss
     if isinstance(loss.class_weights, tuple):
@@ -179,3 +195,29 @@ def weigh_classes(state: TrainState, annotations: Annotations) -> None:
     if loss.logit_adjustment:
         frequencies_K = counts_K / max(counts_K.sum(), 1)
         state.class_frequencies_K = torch.from_numpy(frequencies_K.astype(np.float32)).to(state.device)
+
+
+def check_clip_shape(recipe: Recipe, num_clips: int) -> None:
+    """Run the network on tensors without memory: it must accept batches of so many clips in training."""
+    training = training_of(recipe)
+    sampling, side = training.sampling, training.augmentation.size
+    num_views = max(num_clips, 2 if training.sync_norms else 1) * sampling.num_clips  # other ranks add to its norms
+    shape = (num_views, recipe.network.in_channels, sampling.clip_len, side, side)
+    net = build_meta_network(recipe.network)
+    freeze(net, training)
+    set_mode(net, training)
+    try:
+        with torch.no_grad():
+            net(torch.empty(shape, device="meta"))
+    except (ValueError, RuntimeError) as error:
+        is_last, todo = (
+            num_clips < training.batch_size,
+            "change training.sampling.clip_len or training.augmentation.size",
+        )
+        if ONE_VALUE in str(error):
+            todo = f"choose another --batch-size{', or training.drop_last=true' if is_last else ''}"
+        where = ", which the last batch of an epoch has" if is_last else ""
+        raise InputError(
+            f"recipe {recipe.name}: its network does not accept {counted(num_clips, 'clip')} of {sampling.clip_len} "
+            f"frames of {side} x {side}{where} ({first_line(error)}); {todo}"
+        ) from error

@@ -6,7 +6,7 @@ restore, and two ranks drop different features.
 Letters in names: N clips, V views, T frames, H rows, W columns, C channels, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
@@ -43,6 +43,7 @@ class TrainState:
     ema: Ema | None
     seed: int
     is_sharded: bool = False  # FSDP: each rank holds a part of the weights
+    init_sha256: str = ""  # of the file of the initial weights; "": random ones
     class_weights_K: Tensor | None = None
     class_frequencies_K: Tensor | None = None
 
@@ -82,10 +83,18 @@ class StepOutput:
     indices: tuple[int, ...]  # of the clips, named in the error if the loss is not finite
 
 
-def train_step(state: TrainState, batches: Sequence[Batch], *, step: int, lr: float) -> StepOutput:
+def train_step(
+    state: TrainState,
+    batches: Sequence[Batch],
+    *,
+    step: int,
+    lr: float,
+    on_part: Callable[[float], None] = lambda _: None,
+) -> StepOutput:
     """Accumulate the gradients of the batches, weighted by their numbers of clips, and update with this learning rate.
 
-    Nothing here waits for the device: all results are `AsyncScalar`.
+    Nothing here waits for the device: all results are `AsyncScalar`. `on_part` gets the fraction of the step that is
+    done, after each of several batches.
     """
     training, accelerator = state.training, state.accelerator
     set_mode(state.model, training)
@@ -110,6 +119,8 @@ def train_step(state: TrainState, batches: Sequence[Batch], *, step: int, lr: fl
         top_N = targets if targets.dim() == 1 else targets.argmax(dim=-1)
         right_sum = right_sum + (logits_NK.detach().argmax(dim=-1) == top_N).sum()
         num_views += len(clips_NCTHW)
+        if number < len(batches) - 1:
+            on_part((number + 1) / len(batches))
     norm = accelerator.clip_grad_norm_(state.model.parameters(), training.clip_grad_norm or float("inf"))
     if isinstance(norm, DTensor):
         norm = norm.full_tensor()

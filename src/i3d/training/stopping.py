@@ -1,6 +1,6 @@
 """Signals that end a run: the step that is being made is finished, saved, and then the run ends.
 
-A second signal ends it at once.
+A second signal ends it at once: Ctrl-C as an interrupt, which leaves the terminal as it was, a third one without that.
 """
 
 import ctypes
@@ -19,6 +19,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self.signal = 0
+        self._is_interrupted = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -32,6 +33,9 @@ class Stopping:
             signal.signal(number, handler)
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal and number == signal.SIGINT and not self._is_interrupted:
+            self._is_interrupted = True
+            raise KeyboardInterrupt
         if self.signal:
             os._exit(128 + number)
         self.signal = number

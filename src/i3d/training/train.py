@@ -18,12 +18,11 @@ from pydantic import ValidationError
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError, counted, first_line, printable
-from i3d.models.factory import build_meta_network
+from i3d.errors import I3DError, InputError, printable
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, first_error
 from i3d.training.logger import MetricsLogger
-from i3d.training.optimizer import freeze, lr_factor, set_mode
+from i3d.training.optimizer import lr_factor
 from i3d.training.run import LOG_EVERY, TrainingRun
 from i3d.training.run_folder import (
     DONE,
@@ -36,8 +35,16 @@ from i3d.training.run_folder import (
     check_outside,
     fingerprint,
     read_run,
+    without_init,
 )
-from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime, training_of
+from i3d.training.setup import (
+    build_accelerator,
+    build_loaders,
+    build_train_state,
+    check_clip_shape,
+    check_training_runtime,
+    training_of,
+)
 from i3d.training.state import TrainerState
 from i3d.training.step import TrainState, train_step
 from i3d.training.stopping import Stopping, die_with_launcher
@@ -48,7 +55,6 @@ from i3d.utils.distributed import local_device
 from i3d.utils.outputs import output_folder
 from i3d.utils.progress import ProgressCallback, ignore_progress
 
-ONE_VALUE: Final = "Expected more than 1 value per channel"  # of PyTorch, for the batch norm of a 1 x 1 x 1 map
 WARM_UP: Final = 3  # steps that a speed measurement leaves out
 
 
@@ -112,7 +118,8 @@ def train(
         max_steps: measure the speed of this many steps, and save nothing.
         validate_start: validate the initial weights too; the best weights may be these (`best_step` 0).
         naming: how frame files are named.
-        on_progress: called after every 20 steps (stage "train") and every validated clip ("validate").
+        on_progress: called after every step (stage "train", with the metrics of the last 20 or of the last epoch,
+            once there are some) and every validated clip ("validate").
 
     SIGTERM, SIGINT and SIGUSR1 finish the current step, save, and end the run with `stop_signal` set.
 
@@ -201,28 +208,36 @@ def _run(run: TrainingRun, stopping: Stopping, options: _Options) -> TrainResult
     config_hash = hashlib.sha256(config_text.encode()).hexdigest()
     run.trainer_state = TrainerState.initial(config_hash, is_validated=not options.validate_start)
     if options.max_steps is not None:
-        _check_clip_shape(run.state.recipe, run.loader.last_batch_size)
+        check_clip_shape(run.state.recipe, run.loader.last_batch_size)
         return run_steps(run, stopping, options.max_steps, measures_speed=True)
     path = run.folder / RUN
     before = read_run(path, config) if path.exists() else None
     if before is not None and before[DONE]:
         return _complete(run, before)
-    _check_clip_shape(run.state.recipe, run.loader.last_batch_size)
+    check_clip_shape(run.state.recipe, run.loader.last_batch_size)
     run.resume(has_saved=before is not None and bool(before.get(SAVED)))
-    if run.is_first_rank:
-        _record_start(run, config, before, options)
     try:
+        if run.is_first_rank:
+            _record_start(run, config, before, options)
         stop_signal = _end_epoch(run, stopping, 0) if run.validation_is_due else 0  # it was stopped before it ended
         return _result(run, stop_signal) if stop_signal else run_steps(run, stopping, run.total_steps)
+    except I3DError:
+        if before is None and not run.step and run.is_first_rank and run.saved_step is None:
+            run.folder.remove_record()  # as if it were refused before: the folder is free for other settings
+        raise
     finally:
         if run.metrics_logger is not None:
             run.metrics_logger.close()
 
 
 def _config(run: TrainingRun) -> dict[str, Any]:
-    """What a resumed run must match."""
+    """What a resumed run must match, on any machine and in any folder."""
+    recipe, own = without_init(run.state.recipe), Path(run.state.training.init)
+    # The start of fine-tuning lies in the folder: it may be fitted again, on another machine to other bits.
+    is_own = bool(own.name) and own.absolute().is_relative_to(run.folder.path.absolute())
     return {
-        "recipe": run.state.recipe.model_dump(mode="json"),
+        "recipe": recipe,
+        "weights": own.name if is_own else run.state.init_sha256,
         "lr": run.base_lr,
         "seed": run.state.seed,
         "clips": fingerprint(run.loader.dataset.annotations),
@@ -253,7 +268,8 @@ def _record_start(run: TrainingRun, config: dict[str, Any], before: dict[str, An
         "torch": torch.__version__,
         "device": run.state.device.type,
     }
-    for change in run.folder.record_start(config, before, seed=run.state.seed, compute=settings):
+    init = run.state.training.init
+    for change in run.folder.record_start(config, before, seed=run.state.seed, compute=settings, init=init):
         run.warn(f"{change}: from this step on, the run differs in rounding from one without the change")
     write_atomically(run.folder / RECIPE, (run.state.recipe.model_dump_json(indent=1) + "\n").encode())
     run.metrics_logger = MetricsLogger(
@@ -270,14 +286,18 @@ def run_steps(run: TrainingRun, stopping: Stopping, last_step: int, *, measures_
     stop_signal, warm_up_end = 0, run.stopwatch.mark()
     while run.step < last_step and not stop_signal and not 0 < training.patience <= run.trainer_state.num_worse:
         epoch, first = divmod(run.step, steps_per_epoch)
+        run.report()
         for batches in run.step_batches(epoch, first):
             factor = lr_factor(run.step, training, steps_per_epoch=steps_per_epoch, total_steps=run.total_steps)
-            run.finish_step(train_step(run.state, batches, step=run.step, lr=run.base_lr * factor))
+            lr = run.base_lr * factor
+            run.finish_step(train_step(run.state, batches, step=run.step, lr=lr, on_part=run.report))
             if run.step <= min(WARM_UP, last_step - 1):
                 warm_up_end = run.stopwatch.mark()
             is_epoch_end = run.step % steps_per_epoch == 0 or run.step == last_step
             if run.step % LOG_EVERY == 0 or is_epoch_end:
-                run.log_metrics(run.base_lr * factor, epoch)
+                run.log_metrics(lr, epoch)
+            else:
+                run.report()
             stop_signal = run.sync_stop_signal(stopping)
             if is_epoch_end or stop_signal:
                 break
@@ -349,7 +369,7 @@ def _resolve_recipe(
         loss_scale = training.loss_scale if precision == "fp16" else 0.0
         changes["training"] = training.model_copy(update={"precision": precision, "loss_scale": loss_scale})
     recipe = type(recipe)(**{**dict(recipe), **changes})
-    _check_clip_shape(recipe, training.batch_size)
+    check_clip_shape(recipe, training.batch_size)
     return recipe
 
 
@@ -377,29 +397,3 @@ def _describe(run: TrainingRun, annotations: Annotations, validation: Annotation
     ):  # fmt: skip
         lines.insert(0, f"note: predict and test use other clips, {scored.line}; to change that, set `protocol`")
     return lines
-
-
-def _check_clip_shape(recipe: Recipe, num_clips: int) -> None:
-    """Run the network on tensors without memory: it must accept batches of so many clips in training."""
-    training = training_of(recipe)
-    sampling, side = training.sampling, training.augmentation.size
-    num_views = max(num_clips, 2 if training.sync_norms else 1) * sampling.num_clips  # other ranks add to its norms
-    shape = (num_views, recipe.network.in_channels, sampling.clip_len, side, side)
-    net = build_meta_network(recipe.network)
-    freeze(net, training)
-    set_mode(net, training)
-    try:
-        with torch.no_grad():
-            net(torch.empty(shape, device="meta"))
-    except (ValueError, RuntimeError) as error:
-        is_last, todo = (
-            num_clips < training.batch_size,
-            "change training.sampling.clip_len or training.augmentation.size",
-        )
-        if ONE_VALUE in str(error):
-            todo = f"choose another --batch-size{', or training.drop_last=true' if is_last else ''}"
-        where = ", which the last batch of an epoch has" if is_last else ""
-        raise InputError(
-            f"recipe {recipe.name}: its network does not accept {counted(num_clips, 'clip')} of {sampling.clip_len} "
-            f"frames of {side} x {side}{where} ({first_line(error)}); {todo}"
-        ) from error

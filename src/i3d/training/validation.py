@@ -39,14 +39,19 @@ def validate(
     scores_NK = torch.zeros(num_clips, num_classes, dtype=torch.float64)
     scored_N = torch.zeros(num_clips, dtype=torch.int64)
     num_scored, views = 0, None
-    batches = loader.batches()
-    num_rounds = -(-num_clips // state.accelerator.num_processes)
+    batches, num_processes = loader.batches(), state.accelerator.num_processes
+    num_rounds = -(-num_clips // num_processes)
+
+    def report(rounds: float) -> None:
+        on_progress(Progress("validate", min(rounds * num_processes, num_clips), num_clips, "clip"))
+
     for number in range(num_rounds):  # the same number on every rank
         if number % STOP_CHECK_EVERY == 0 and should_stop():
             return None
+        report(number)
         batch = next(batches, None)
         for index, views in zip(*(batch.indices_N.tolist(), batch.views_N) if batch else ((), ()), strict=True):
-            scores_NK[index] = scores_K = score(state, views)
+            scores_NK[index] = scores_K = score(state, views, lambda part, number=number: report(number + part))  # type: ignore[misc]
             if not scores_K.isfinite().all():
                 raise InputError(
                     f"validation: the scores of {loader.dataset.annotations.file(index)} are not finite: "
@@ -54,12 +59,11 @@ def validate(
                 )
             scored_N[index] = 1
             num_scored += 1
-        completed = min((number + 1) * state.accelerator.num_processes, num_clips)
-        on_progress(Progress("validate", completed, num_clips, "clip"))
+    report(num_rounds)
     if state.is_sharded and views is not None:  # FSDP: every rank runs the network equally often
         for _ in range(num_scored, num_rounds):
             score(state, views)
-    if state.accelerator.num_processes > 1:  # each clip is scored on one rank, 0 on the others: the sums are exact
+    if num_processes > 1:  # each clip is scored on one rank, 0 on the others: the sums are exact
         scores_NK, scored_N = (state.accelerator.reduce(t.to(state.device)).cpu() for t in (scores_NK, scored_N))
     is_scored = scored_N.numpy() > 0
     if not is_scored.any():
@@ -68,11 +72,11 @@ def validate(
     return _metrics(scores_NK.numpy()[is_scored], labels, state), len(labels)
 
 
-def score(state: TrainState, views: Views) -> Tensor:
+def score(state: TrainState, views: Views, on_part: Callable[[float], None] = lambda _: None) -> Tensor:
     """The scores (K) float64 of one video, averaged over its views as in the validation protocol."""
     with state.accelerator.autocast():
         logits_VK = forward_views(
-            state.net, views, state.recipe.preprocessing, device=state.device, max_views=MAX_VIEWS
+            state.net, views, state.recipe.preprocessing, device=state.device, max_views=MAX_VIEWS, on_part=on_part
         )
     if not logits_VK.isfinite().all():
         return torch.full(logits_VK.shape[1:], torch.nan, dtype=torch.float64)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from i3d.errors import printable
 from i3d.utils.atomic_files import replacing
+from i3d.utils.fonts import OTHER_SCRIPTS
 from i3d.utils.outputs import PNG_METADATA
 
 if TYPE_CHECKING:
@@ -35,10 +36,6 @@ MAX_NAME: Final = 210  # pixels of a class beside its bar
 BAR_HEIGHT: Final = 20  # pixels from bar to bar
 INK, SOFT, BAR, GRID, BOX = "#1f2933", "#66727f", "#4a7bab", "#e3e7eb", "#ebedef"
 WARN, MARK = "#b3261e", "#b45f06"
-OTHER_SCRIPTS: Final = (  # for glyphs that DejaVu lacks; those that are installed
-    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "PingFang SC", "Hiragino Sans", "Microsoft YaHei",
-    "Yu Gothic", "Malgun Gothic", "WenQuanYi Zen Hei", "Noto Sans Devanagari", "Noto Sans Thai", "Nirmala UI",
-)  # fmt: skip
 
 
 def film_strip(frames_THWC: Pixels) -> Pixels:

@@ -3,6 +3,8 @@
     for index, result in run_jobs(partial(extract, settings=settings), jobs, num_workers=4):
         ...                                   # in the order in which jobs finish; `WorkerDied` if the worker died
 
+A job reports how far it is with `report_part`.
+
 Executors of the standard library do not report which job killed a worker, and they fail all pending jobs with it.
 """
 
@@ -10,10 +12,12 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from threading import Lock
@@ -63,17 +67,53 @@ class WorkerDied:
     cause: str  # SIGSEGV, SIGKILL, exit code 1 ...
 
 
+@dataclass(frozen=True)
+class Part:
+    """So much of a job is done: frames of a video, for example."""
+
+    completed: float
+    total: float
+
+
+PartCallback = Callable[[int, Part], None]  # with the index of the job
+PART_SECONDS: Final = 0.2  # between two reports of a job
+
+
+@dataclass
+class _Reporter:
+    """Where the job that runs in this process reports its parts."""
+
+    send: Callable[[Part], None] | None = None
+    sent_at: float = 0.0
+
+
+_reporter: Final = _Reporter()
+
+
+def report_part(completed: float, total: float) -> None:
+    """Report how much of the job that calls it is done. Only some reports reach the caller of `run_jobs`."""
+    now = time.monotonic()
+    if _reporter.send is not None and now - _reporter.sent_at >= PART_SECONDS:
+        _reporter.sent_at = now
+        _reporter.send(Part(completed, total))
+
+
 def run_jobs(
-    function: Callable[[J], R], jobs: Sequence[J], *, num_workers: int
+    function: Callable[[J], R],
+    jobs: Sequence[J],
+    *,
+    num_workers: int,
+    on_part: PartCallback = lambda *_: None,
 ) -> Generator[tuple[int, R | WorkerDied], None, None]:
     """Yield (index of the job, `function(job)`) for all jobs, from worker processes; with 0 workers, from this one.
 
     `function` and the jobs must be picklable and defined in a module. Each worker has one job at a time, so one that
     dies fails only that job, and another worker takes its place. An I3DError of `function` is raised here; any other
-    error is printed and ends its worker. Close the generator to end all workers at once.
+    error is printed and ends its worker. Close the generator to end all workers at once. `on_part` gets what jobs
+    report.
     """
     if num_workers == 0:
-        yield from ((index, function(job)) for index, job in enumerate(jobs))
+        yield from _run_here(function, jobs, on_part)
         return
     pending = deque(enumerate(jobs))
     workers: dict[Any, _Worker[J, R]] = {}
@@ -90,6 +130,9 @@ def run_jobs(
                     del workers[pipe]
                     yield worker.index, worker.death()
                     continue
+                if isinstance(result, Part):
+                    on_part(worker.index, result)
+                    continue
                 if isinstance(result, I3DError):
                     raise result
                 if worker.index >= 0:
@@ -105,6 +148,18 @@ def run_jobs(
             worker.process.terminate()
         for worker in workers.values():
             worker.close()
+
+
+def _run_here(
+    function: Callable[[J], R], jobs: Sequence[J], on_part: PartCallback
+) -> Generator[tuple[int, R], None, None]:
+    for index, job in enumerate(jobs):
+        _reporter.send, _reporter.sent_at = partial(on_part, index), time.monotonic()
+        try:
+            result = function(job)
+        finally:
+            _reporter.send = None
+        yield index, result
 
 
 class _Worker(Generic[J, R]):
@@ -134,10 +189,12 @@ def run_worker(pipe: Connection[Any, Any], function: Callable[[Any], Any]) -> No
     """Run jobs until the other end of the pipe is closed, or gone with its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends the workers
     cv2.setNumThreads(0)
+    _reporter.send = pipe.send
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         pipe.send(None)
         while True:
             job = pipe.recv()
+            _reporter.sent_at = time.monotonic()
             try:
                 result = function(job)
             except I3DError as error:

@@ -90,6 +90,8 @@ class Video(ABC):
 
     timed = True  # False: frames have no times; each fills one slot at any requested rate
     frames_decoded = 0  # by `stream`, so far
+    stated_seconds: float | None = None  # its length by the header, which may be wrong: for progress alone
+    stated_frames: int | None = None
     num_damaged = 0  # frames read so far in which the decoder concealed errors
 
     def __init__(self, name: str, limits: Limits) -> None:
@@ -181,13 +183,13 @@ class Video(ABC):
         if count == 0 and first is not None:  # the whole video is shorter than half a slot
             yield self._convert(first, transform)
 
-    def stream_with_ends(self, *, transform: Transform | None = None) -> Iterator[tuple[FrameHWC, float]]:
-        """Yield every frame and the time, in seconds since the first frame, at which it stops being displayed."""
+    def stream_with_times(self, *, transform: Transform | None = None) -> Iterator[tuple[FrameHWC, Fraction, Fraction]]:
+        """Yield every frame and when its display starts and ends, in seconds since the first frame."""
         first = None
         for frame in self.within_time_limit(self.decode_frames()):
             self.frames_decoded = frame.index + 1
             first = first or frame
-            yield self._convert(frame, transform), float(frame.until - first.seconds)
+            yield self._convert(frame, transform), frame.seconds - first.seconds, frame.until - first.seconds
 
     def frames_at(self, indices: Iterable[int], *, transform: Transform | None = None) -> Frames:
         """The frames at `indices`, in that order; indices may repeat. An index out of range is a VideoError."""

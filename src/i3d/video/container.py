@@ -1,8 +1,4 @@
-"""Video files through PyAV (FFmpeg). The only place that calls `av.open` to read.
-
-FFmpeg reads the bytes through a Python file, without any protocol, and only the container formats below. A playlist,
-a concat script, an SDP text or a device named "clip.mp4" can therefore not make it open anything else.
-"""
+"""Video files through PyAV (FFmpeg): frames by decoding from the start, or by seeking where that is certain."""
 
 from __future__ import annotations
 
@@ -31,10 +27,11 @@ from i3d.video.base import MAX_GAP_SECONDS, DecodedFrame, FrameHWC, Limits, Stam
 from i3d.video.file_headers import ends_in_full_packet, find_lost_fragment, find_truncation
 from i3d.video.last_frame import LastFrame
 from i3d.video.opening import (
-    BUFFER_BYTES,
+    DECODE_ERRORS,
     DEFAULT_PERIOD,
     CheckedFile,
     frame_period,
+    open_container,
     reason,
     stated_end,
     video_stream,
@@ -43,13 +40,7 @@ from i3d.video.opening import (
 from i3d.video.packets import DISORDERED, SKIPPING_CODECS, TIMED_CONTAINERS, Continuity, FrameIndex, PacketLog
 from i3d.video.pixels import blend_onto_black, orientation
 
-FORMATS: Final = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,gif,asf,ogg,mxf,nut,ivf,obu,"
-    "h264,hevc,m4v,mjpeg,dv,rm,wtv,swf,yuv4mpegpipe"
-)
-NO_PROTOCOL: Final = "none"  # not the name of any protocol; an empty list would allow all
 SHORT_BY_SECONDS: Final = 0.25  # a file that ends this much earlier than its header states is reported as truncated
-DECODE_ERRORS: Final = (av.error.FFmpegError, OSError, ValueError, MemoryError, RuntimeError)
 INTRA: Final = (PictureType.I, PictureType.NONE)  # some decoders of intra-only codecs set no type
 
 av.logging.set_level(av.logging.ERROR)  # errors are captured; they become notes
@@ -106,19 +97,17 @@ class ContainerVideo(Video):
         max_pixels = str(self.limits.max_pixels)
         try:
             with av.logging.Capture() as errors:
-                self._container = av.open(
-                    self._file,
-                    mode="r",
-                    options={"format_whitelist": FORMATS, "protocol_whitelist": NO_PROTOCOL, "max_pixels": max_pixels},
-                    buffer_size=BUFFER_BYTES,
-                    metadata_errors="replace",
-                )
+                self._container = open_container(self._file, max_pixels=max_pixels)
         except DECODE_ERRORS as error:
             self._file.seek(0)
             raise VideoError(self.name, *why_not_opened(self._file, error)) from error
         self._note_errors(errors)
         self._stream = video_stream(self._container, self.name)
         self._time_base = self._stream.time_base or DEFAULT_PERIOD
+        length = (self._stream.duration or 0) * self._time_base or Fraction(self._container.duration or 0, av.time_base)
+        if length > 0:
+            self.stated_seconds = float(length)
+            self.stated_frames = self._stream.frames or round(length / frame_period(self._stream))
         codec, self._kind = self._stream.codec_context, self._container.format.name
         self._stated_size = codec.width, codec.height
         self._may_skip = codec.name in SKIPPING_CODECS and any(name in self._kind for name in TIMED_CONTAINERS)

@@ -4,14 +4,24 @@ Letters in names: H rows, W columns, C channels. Resampling is OpenCV's bilinear
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, Crop, MultiScaleCrop, RandomCrop, RandomResizedCrop
-from i3d.recipes.settings import CropCenter, Resize
-from i3d.video.transforms import FrameArray, apply_steps, mirror_flow, resize_frame, shape_after, short_side_size
+from i3d.recipes.settings import FrameStep
+from i3d.video.transforms import (
+    FrameArray,
+    apply_steps,
+    mirror_flow,
+    resize_frame,
+    shape_after,
+    short_side_size,
+    unscaled_box,
+    whole_box,
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,8 @@ class Box:
 class Geometry:
     """The operations on each frame: `steps`, resize to `resized`, crop `box`, resize to `size` x `size`, mirror.
 
-    `fused` resamples once, from the box in the source frame, instead of twice.
+    `fused`: resize and crop are one resampling, from the box in the frame after `steps`; if it is not "crop", the
+    resize to `size` is the same one.
     """
 
     source: tuple[int, int]  # height, width
@@ -36,21 +47,22 @@ class Geometry:
     box: Box  # in the resized frame
     size: int
     flip: bool = False
-    fused: bool = False
-    steps: tuple[Resize | CropCenter, ...] = ()
+    fused: bool | Literal["crop"] = False
+    steps: tuple[FrameStep, ...] = ()
 
     def resize(self, frame_HWC: FrameArray) -> FrameArray:
-        """First step: the whole frame resized, or unchanged if resampling is fused."""
+        """First step: the whole frame after `steps`, resized unless resampling is fused."""
         if frame_HWC.shape[:2] != self.source:
             raise ValueError(f"geometry drawn for frames of {self.source}, got {frame_HWC.shape[:2]}")
-        if self.fused:
-            return frame_HWC
-        return resize_frame(apply_steps(frame_HWC, self.steps), height=self.resized[0], width=self.resized[1])
+        frame_HWC = apply_steps(frame_HWC, self.steps)
+        return frame_HWC if self.fused else resize_frame(frame_HWC, height=self.resized[0], width=self.resized[1])
 
     def crop(self, frame_HWC: FrameArray, out_HWC: FrameArray) -> None:
         """Second step: the box at the input size of the network, mirrored if `flip`, is written to `out_HWC`."""
         box = self.source_box() if self.fused else self.box
         region_HWC = frame_HWC[box.top : box.top + box.height, box.left : box.left + box.width]
+        if self.fused == "crop":
+            region_HWC = resize_frame(region_HWC, height=self.box.height, width=self.box.width)
         if region_HWC.shape[:2] != (self.size, self.size):
             if not self.flip:
                 cv2.resize(region_HWC, (self.size, self.size), dst=out_HWC, interpolation=cv2.INTER_LINEAR)
@@ -63,13 +75,12 @@ class Geometry:
             out_HWC[...] = region_HWC
 
     def source_box(self) -> Box:
-        """The box in pixels of the source frame, rounded to integers: never empty, never outside."""
-        (height, width), (rows, columns) = self.source, self.resized
-        top, left = round(self.box.top * height / rows), round(self.box.left * width / columns)
-        bottom = round((self.box.top + self.box.height) * height / rows)
-        right = round((self.box.left + self.box.width) * width / columns)
-        top, left = min(top, height - 1), min(left, width - 1)
-        return Box(top, left, max(bottom - top, 1), max(right - left, 1))
+        """The box in pixels of the frame after `steps`, rounded to integers: never empty, never outside."""
+        height, width = shape_after(self.steps, *self.source)[-1] if self.steps else self.source
+        box = (self.box.top, self.box.left, self.box.top + self.box.height, self.box.left + self.box.width)
+        edges = unscaled_box(box, self.resized, (0.0, 0.0, float(height), float(width)))
+        top, left, bottom, right = whole_box(edges, height, width)
+        return Box(top, left, bottom - top, right - left)
 
 
 def draw_geometry(

@@ -70,6 +70,7 @@ class FramesVideo(Video):
         self._shape: tuple[int, ...] = ()  # of the first frame
         self.timed = frames_fps is not None
         self._period = UNTIMED_PERIOD if frames_fps is None else 1 / Fraction(frames_fps).limit_denominator(1_000_000)
+        self.stated_seconds, self.stated_frames = float(num_frames * self._period), num_frames
 
     def decode_frames(self) -> Iterator[DecodedFrame]:
         return self.decode_frames_at(range(self._num_frames))

@@ -1,4 +1,9 @@
-"""Open a video file for FFmpeg, find its video stream, and explain what cannot be opened."""
+"""Open a video file for FFmpeg, find its video stream, and explain what cannot be opened.
+
+The only place that calls `av.open` to read. FFmpeg reads the bytes through a Python file, without any protocol, and
+only the container formats below. A playlist, a concat script, an SDP text or a device named "clip.mp4" can therefore
+not make it open anything else.
+"""
 
 import io
 import os
@@ -10,6 +15,7 @@ from pathlib import Path
 from typing import IO, Final
 
 import av
+import av.error
 import av.stream
 from av.container import InputContainer
 from av.video.stream import VideoStream
@@ -17,6 +23,12 @@ from av.video.stream import VideoStream
 from i3d.errors import VideoError
 from i3d.video.base import NoVideoStreamError
 
+FORMATS: Final = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,gif,asf,ogg,mxf,nut,ivf,obu,"
+    "h264,hevc,m4v,mjpeg,dv,rm,wtv,swf,yuv4mpegpipe"
+)
+NO_PROTOCOL: Final = "none"  # not the name of any protocol; an empty list would allow all
+DECODE_ERRORS: Final = (av.error.FFmpegError, OSError, ValueError, MemoryError, RuntimeError)
 BUFFER_BYTES: Final = 1 << 18
 DEFAULT_PERIOD: Final = Fraction(1, 25)
 MIN_PERIOD: Final = Fraction(1, 1000)
@@ -46,6 +58,17 @@ class CheckedFile(io.BufferedReader):
 
 def _nothing() -> None:
     pass
+
+
+def open_container(file: IO[bytes], *, max_pixels: str) -> InputContainer:
+    """The container in a file; one of the `DECODE_ERRORS` if it is none of the formats."""
+    return av.open(
+        file,
+        mode="r",
+        options={"format_whitelist": FORMATS, "protocol_whitelist": NO_PROTOCOL, "max_pixels": max_pixels},
+        buffer_size=BUFFER_BYTES,
+        metadata_errors="replace",
+    )
 
 
 def _open(path: Path, name: str) -> io.FileIO:

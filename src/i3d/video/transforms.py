@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.errors import InputError
-from i3d.recipes.settings import CropCenter, Resize
+from i3d.recipes.settings import CropCenter, FrameStep, Fused
 from i3d.utils.arguments import checks_types
 
 FrameArray = npt.NDArray[np.uint8]
@@ -34,11 +34,13 @@ def resize_frame(frame_HWC: FrameArray, *, height: int, width: int) -> FrameArra
     return cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
-def shape_after(steps: Sequence[Resize | CropCenter], height: int, width: int) -> list[tuple[int, int]]:
+def shape_after(steps: Sequence[FrameStep], height: int, width: int) -> list[tuple[int, int]]:
     """(height, width) after each step. A crop that does not fit is an InputError."""
     shapes: list[tuple[int, int]] = []
     for step in steps:
-        if isinstance(step, CropCenter):
+        if isinstance(step, Fused):
+            height, width = shape_after(step.steps, height, width)[-1]
+        elif isinstance(step, CropCenter):
             if step.size[0] > height or step.size[1] > width:
                 raise InputError(f"{step} does not fit into frames of {width} x {height}; resize them first")
             height, width = step.size
@@ -54,15 +56,53 @@ def shape_after(steps: Sequence[Resize | CropCenter], height: int, width: int) -
     return shapes
 
 
-def apply_steps(frame_HWC: FrameArray, steps: Sequence[Resize | CropCenter]) -> FrameArray:
+def apply_steps(frame_HWC: FrameArray, steps: Sequence[FrameStep]) -> FrameArray:
     """The frame after each of the steps."""
     for step, (height, width) in zip(steps, shape_after(steps, *frame_HWC.shape[:2]), strict=True):
         if isinstance(step, CropCenter):
             top, left = ((side - size) // 2 for side, size in zip(frame_HWC.shape[:2], step.size, strict=True))
             frame_HWC = frame_HWC[top : top + height, left : left + width]
         else:
+            if isinstance(step, Fused):
+                top, left, bottom, right = fused_box(step, *frame_HWC.shape[:2])
+                frame_HWC = frame_HWC[top:bottom, left:right]
             frame_HWC = resize_frame(frame_HWC, height=height, width=width)
     return frame_HWC
+
+
+def fused_box(step: Fused, height: int, width: int) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of what fused steps leave of a frame, in its own pixels.
+
+    short side 41, then centre 32 x 32, of 70 x 50 -> 4, 15, 43, 54
+    """
+    box, shape = (0.0, 0.0, float(height), float(width)), (height, width)
+    for one, after in zip(step.steps, shape_after(step.steps, height, width), strict=True):
+        if isinstance(one, CropCenter):
+            top, left = (shape[0] - after[0]) // 2, (shape[1] - after[1]) // 2
+            box = unscaled_box((top, left, top + after[0], left + after[1]), shape, box)
+        shape = after
+    return whole_box(box, height, width)
+
+
+Edges = tuple[float, float, float, float]  # top, left, bottom, right
+
+
+def unscaled_box(inner: tuple[int, int, int, int], shape: tuple[int, int], outer: Edges) -> Edges:
+    """The edges of a box in a frame of `shape` that stands for `outer` of another frame, in that one's pixels.
+
+    They are float32, as in MMAction2, whose rounding to whole pixels follows from it.
+    """
+    sides = [float(np.float32(outer[i + 2] - outer[i])) for i in range(2)]
+    top, left, bottom, right = (
+        float(np.float32(outer[i % 2] + inner[i] * sides[i % 2] / shape[i % 2])) for i in range(4)
+    )
+    return top, left, bottom, right
+
+
+def whole_box(box: Edges, height: int, width: int) -> tuple[int, int, int, int]:
+    """A box rounded to whole pixels, halves to even: never empty, never outside of a frame of `height` x `width`."""
+    top, left = min(round(box[0]), height - 1), min(round(box[1]), width - 1)
+    return top, left, max(round(box[2]), top + 1), max(round(box[3]), left + 1)
 
 
 @checks_types

@@ -1,22 +1,43 @@
 """Write frames to an mp4, GIF or lossless mkv, atomically."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, cast
 
 import av
+import av.error
+import cv2
 import numpy as np
+import numpy.typing as npt
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from PIL import Image
 
+from i3d.errors import VideoError
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import replacing
 from i3d.utils.outputs import new_file
 from i3d.video.base import FrameHWC
+from i3d.video.sound import Sound
 
 SUFFIXES: Final = (".mp4", ".gif")
 NO_FRAMES: Final = "a video needs at least one frame"
+H264: Final = {"crf": "20", "preset": "veryfast"}
+PALETTE_FRAMES: Final = 100  # from which the colours of a GIF are chosen
+GIF_COLOURS: Final = 128  # and one that is transparent: fewer take less room
+GIF_TOLERANCE: Final = 10  # a pixel that differs less from what is shown stays: noise takes most of a GIF's bytes
+AAC_RATES: Final = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)  # Hz
+FRAME_DURATION: Final = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: packets get the durations of their frames
+TimedFrame = tuple[FrameHWC, Fraction, Fraction]  # a frame, when its display starts and ends, in seconds
 
 
 @checks_types
@@ -29,7 +50,7 @@ def write_video(path: str | Path, frames: Iterable[FrameHWC], *, fps: float | Fr
     path, rate = new_file(path, SUFFIXES, force=force), Fraction(fps).limit_denominator(1_000_000)
     match path.suffix.lower():
         case ".mp4":
-            return _encode(path, frames, "libx264", "yuv420p", rate, options={"crf": "20", "preset": "veryfast"})
+            return _encode(path, frames, "libx264", "yuv420p", rate, options=H264)
         case _:
             return _write_gif(path, frames, rate)
 
@@ -63,11 +84,118 @@ def _encode(
     return num_frames
 
 
+def write_timed(
+    path: Path, frames: Iterable[TimedFrame], *, time_base: Fraction, sound: Sound | None = None, name: str = ""
+) -> int:
+    """Write RGB frames with their times to an `.mp4` (H.264), and copy the sound beside them. Returns their number.
+
+    A row and a column are repeated where a side is odd, which H.264 cannot store. The colours are tagged. Frames that
+    cannot be encoded are a VideoError of `name`.
+    """
+    num_frames, lead = 0, Fraction(0) if sound is None else sound.lead
+    with replacing(path) as temporary, av.open(str(temporary), "w") as container:
+        stream = container.add_stream("libx264", options={**H264, "bf": "0"})  # an mp4 has durations in decoding order
+        codec = stream.codec_context
+        codec.pix_fmt, codec.time_base = "yuv420p", time_base
+        codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
+        codec.flags |= FRAME_DURATION
+        add_sound = _no_sound if sound is None else _sound_writer(container, sound)
+        try:
+            for num_frames, (frame_HWC, start, end) in enumerate(frames, start=1):
+                if num_frames == 1:
+                    codec.height, codec.width = (side + side % 2 for side in frame_HWC.shape[:2])
+                add_sound(start)
+                frame = _yuv(frame_HWC)
+                frame.pts, frame.time_base = round((start + lead) / time_base), time_base
+                frame.duration = round((end - start) / time_base)
+                container.mux(stream.encode(frame))
+            if num_frames:
+                container.mux(stream.encode(None))
+                add_sound(None)
+        except (av.error.ExternalError, av.error.ArgumentError) as error:
+            raise VideoError(name, f"cannot be written as H.264 ({error.strerror})", "make it smaller") from error
+        if not num_frames:
+            raise ValueError(NO_FRAMES)
+    return num_frames
+
+
+def _yuv(frame_HWC: FrameHWC) -> VideoFrame:
+    height, width = frame_HWC.shape[:2]
+    if height % 2 or width % 2:
+        frame_HWC = np.pad(frame_HWC, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+    frame = VideoFrame.from_ndarray(np.ascontiguousarray(frame_HWC), format="rgb24")
+    return frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+
+
+def _no_sound(_: Fraction | None) -> None:
+    pass
+
+
+def _sound_writer(container: OutputContainer, sound: Sound) -> Callable[[Fraction | None], None]:
+    """A function that writes the sound up to a time, or (None) to its end: the container stores both interleaved."""
+    source, shift = sound.stream, sound.lead - sound.first_frame
+    if sound.is_copied:
+        stream = container.add_stream_from_template(source)
+    else:
+        rate = source.rate if source.rate in AAC_RATES else AAC_RATES[0]
+        layout = "mono" if source.codec_context.channels == 1 else "stereo"
+        stream = container.add_stream("aac", rate=rate, layout=layout)
+    items: Iterator[Packet[AudioStream] | AudioFrame] = sound.packets() if sound.is_copied else sound.frames()
+    pending = next(items, None)
+
+    def write(until: Fraction | None) -> None:
+        nonlocal pending
+        while pending is not None:
+            time_base = pending.time_base or Fraction(1, source.rate)
+            if until is not None and (pending.pts or 0) * time_base + shift > until:
+                return
+            moved = round(shift / time_base)
+            pending.pts = None if pending.pts is None else pending.pts + moved
+            if isinstance(pending, Packet):
+                pending.dts = None if pending.dts is None else pending.dts + moved
+                pending.stream = stream
+                container.mux(pending)
+            else:
+                container.mux(stream.encode(pending))
+            pending = next(items, None)
+        if until is None and not sound.is_copied:
+            container.mux(stream.encode(None))
+
+    return write
+
+
 def _write_gif(path: Path, frames: Iterable[FrameHWC], fps: Fraction) -> int:
-    images = [Image.fromarray(frame_HWC).quantize(dither=Image.Dither.NONE) for frame_HWC in frames]
-    if not images:
+    """A GIF with one palette, chosen from its first frames. A pixel that hardly changes stays, and takes no room."""
+    frames = iter(frames)
+    first = list(islice(frames, PALETTE_FRAMES))
+    if not first:
         raise ValueError(NO_FRAMES)
-    duration = round(1000 / fps)  # milliseconds
-    with replacing(path) as temporary:
-        images[0].save(temporary, save_all=True, append_images=images[1:], duration=duration, loop=0, optimize=False)
-    return len(images)
+    palette, nearest = _palette(first)
+    shown_HWC, num_frames = first[0].copy(), 0
+    with replacing(path) as temporary, av.open(str(temporary), "w", format="gif") as container:
+        stream = container.add_stream("gif", rate=fps)
+        stream.height, stream.width = shown_HWC.shape[:2]
+        stream.pix_fmt = "pal8"
+        for num_frames, frame_HWC in enumerate(chain(first, frames), start=1):
+            changed_HW = cv2.absdiff(frame_HWC, shown_HWC).max(axis=2) > GIF_TOLERANCE
+            shown_HWC[changed_HW] = frame_HWC[changed_HW]
+            cells_HWC = (shown_HWC >> 3).astype(np.uint16)
+            indices_HW = nearest[cells_HWC[..., 0] << 10 | cells_HWC[..., 1] << 5 | cells_HWC[..., 2]]
+            frame = VideoFrame.from_ndarray((indices_HW, palette), format="pal8")  # type: ignore[arg-type]
+            frame.pts, frame.time_base = num_frames - 1, 1 / fps
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return num_frames
+
+
+def _palette(frames: Sequence[FrameHWC]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """The colours (256, 4: alpha first; the others are transparent), and the nearest one of each 5-bit colour."""
+    chosen = frames[:: max(1, len(frames) // 10)]
+    pixels = np.concatenate([frame_HWC[::2, ::2].reshape(-1, 3) for frame_HWC in chosen])
+    image = Image.fromarray(pixels[None]).quantize(GIF_COLOURS, dither=Image.Dither.NONE)
+    colours = np.array(image.getpalette(), np.uint8).reshape(-1, 3)[:GIF_COLOURS]
+    palette = np.zeros((256, 4), np.uint8)
+    palette[: len(colours), 0], palette[: len(colours), 1:] = 255, colours
+    cells = np.stack(np.meshgrid(*[np.arange(32) * 8 + 4] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    distances = (colours.astype(np.float32) ** 2).sum(axis=1) - 2 * cells.astype(np.float32) @ colours.T
+    return palette, distances.argmin(axis=1).astype(np.uint8)

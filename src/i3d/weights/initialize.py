@@ -19,15 +19,17 @@ from i3d.weights.pretrained import PRETRAINED
 STATE_KEY: Final = "i3d_training"  # in the metadata of the state of a run
 
 
-def load_initial_weights(net: VideoNetwork, source: str, recipe: Recipe, classes: tuple[str, ...] = ()) -> str:
-    """Load weights into a network; returns a line for the log.
+def load_initial_weights(
+    net: VideoNetwork, source: str, recipe: Recipe, classes: tuple[str, ...] = ()
+) -> tuple[str, str]:
+    """Load weights into a network; returns a line for the log, and the SHA-256 of the file ("": random weights).
 
     `source`: whatever `load_weights` takes, or "" to leave the network as it is. The classifier stays random if the
     source has another number of classes or is a 2D network. If the file names the same `classes` in another order, the
     classifier follows the names. Any other missing or mismatched weight is a WeightsError.
     """
     if source in ("", "none"):
-        return "weights: random"
+        return "weights: random", ""
     weights = _load(source, recipe)
     is_2d = "inflated" in weights.card.origin.get("changes", "")
     expected, stored = net.state_dict(), set(weights.report.loaded)  # what a file lacks is random in the state
@@ -52,7 +54,8 @@ def load_initial_weights(net: VideoNetwork, source: str, recipe: Recipe, classes
     is_whole = all(key in loaded for key in expected)
     head = "" if is_whole else f", random classifier of {recipe.network.num_classes} classes"
     head += "" if order is None else ", classifier in the order of the clips' classes"
-    return f"weights: {printable(source)} ({weights.format}, {weights.card.recipe.name}), {len(loaded)} tensors{head}"
+    line = f"weights: {printable(source)} ({weights.format}, {weights.card.recipe.name}), {len(loaded)} tensors{head}"
+    return line, weights.sha256
 
 
 def _order_of_classes(weights: Weights, classes: tuple[str, ...]) -> list[int] | None:

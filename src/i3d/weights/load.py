@@ -15,6 +15,7 @@ from i3d.errors import InputError, WeightsError, abridged, counted, printable, q
 from i3d.models.factory import NETWORKS, build_meta_network, build_network
 from i3d.models.inflate import inflate_weights
 from i3d.models.network import VideoNetwork
+from i3d.recipes.io import load_recipe
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import NetworkSettings
 from i3d.utils.arguments import checks_types
@@ -23,6 +24,7 @@ from i3d.weights.addresses import digest_in_name, is_address
 from i3d.weights.checkpoint import Card, is_checkpoint, load_checkpoint
 from i3d.weights.detect import DetectedCheckpoint, detect_checkpoint
 from i3d.weights.foreign.numbers import Array
+from i3d.weights.foreign.shapes import differing_settings
 from i3d.weights.hub import is_hub_name
 from i3d.weights.names import check_weights_name, checkpoint_prefix, index_of, weights_file
 from i3d.weights.pretrained import PRETRAINED
@@ -150,9 +152,9 @@ def _load_own(
     path: Path, recipe: str | Recipe | None, labels: Sequence[str] | None, *, sha256: str | None = None
 ) -> Weights:
     arrays, card = load_checkpoint(path, sha256=sha256)
-    name = path.name
+    name, recipe_from = path.name, "in the file"
     if isinstance(recipe, str) and recipe != card.recipe.name:
-        raise InputError(f"{name}: is of the recipe {card.recipe.name}; for {recipe} convert the original again")
+        card, recipe_from = _with_recipe(card, recipe, name), "as given"
     if labels is not None:
         names = _checked(labels, card.recipe.network.num_classes)
         _warn_of_renamed(name, card.labels, names)
@@ -163,7 +165,20 @@ def _load_own(
         raise WeightsError(f"{name}: its state dict does not fit the network of its card ({report}); copy it again")
     state = {key: _tensor(key, array, name) for key, array in arrays.items()}
     labels_from = "as given" if labels is not None else "in the file"
-    return Weights(state, card, sha256 or file_sha256(path), "i3d checkpoint", "in the file", labels_from, report)
+    return Weights(state, card, sha256 or file_sha256(path), "i3d checkpoint", recipe_from, labels_from, report)
+
+
+def _with_recipe(card: Card, given: str, name: str) -> Card:
+    """The card with the preprocessing and the protocol of another recipe, which must be of the same network."""
+    own, recipe = card.recipe, load_recipe(given, for_training=False)
+    what = differing_settings(own.network, recipe.network)
+    if own.multi_label != recipe.multi_label:
+        what = f"{'several labels' if own.multi_label else 'one label'} a clip"
+    if what:
+        todo = f"leave --recipe out, or name one of {own.network.description}"
+        raise InputError(f"{name}: is of the recipe {own.name}, another network than that of {given} ({what}); {todo}")
+    parts = {"network": own.network, "training": own.training, "dataset": own.dataset}
+    return Card.model_validate({**dict(card), "recipe": Recipe(**{**dict(recipe), **parts})})
 
 
 def _fit(

@@ -5,8 +5,8 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,8 @@ from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.labels import dataset_labels, numbered_labels
 from i3d.errors import InputError, printable
-from i3d.recipes.mmaction2.from_config import ClipList, Config, default_base_batch, from_config, version_of
+from i3d.recipes.mmaction2.from_config import ClipList, Config, from_config, version_of
+from i3d.recipes.mmaction2.learning_rate import Written, lr_batch, published_batch, with_base_batch
 from i3d.recipes.mmaction2.options import sets_lr, version_of_options, with_options
 from i3d.recipes.mmaction2.parse import Table, read_config
 from i3d.recipes.mmaction2.to_config import to_config
@@ -78,21 +79,18 @@ def config_parser(prog: str, description: str, *, script: str = "", epilog: str 
 
 
 def read_config_arguments(
-    name_or_file: str, options: Sequence[str], *, as_written: bool = True, for_training: bool = True
+    name_or_file: str, options: Sequence[str], *, scales_lr: bool = False, for_training: bool = True
 ) -> ConfigArguments:
     """A config file, or a published recipe by its name or by the name of its config, with `--cfg-options`.
 
-    `as_written`: a learning rate among the options is taken as it is, any other as `lr_batch` finds; otherwise it
-    follows the batch by the linear rule in any case. Not `for_training`, nothing that only training reads is checked.
+    `scales_lr`: the learning rate follows the batch by the linear rule in any case; else as `lr_batch` finds. Not
+    `for_training`, nothing that only training reads is checked.
     """
     path = Path(name_or_file)
     name = title = path.stem if path.suffix == ".py" else path.name
     if path.suffix == ".py" and path.exists():
         table, where = read_config(path), printable(str(path))
         version, placement = version_of(table), ""
-        base_batch = None if as_written else default_base_batch(table)
-        if options and as_written and for_training:  # the options change the batch, not what the learning rate is for
-            base_batch = _base_batch(from_config(table, where=where, name=title).recipe)
     else:
         try:
             recipe = named_recipe(name)
@@ -102,21 +100,25 @@ def read_config_arguments(
         version = int("8xb8" in title)
         lists = kinetics_lists(recipe)
         if not options:
-            return ConfigArguments(Config(recipe, lists, 2, "", None, False, ()), name_or_file, name, version)
+            notes = (published_batch(recipe),) if recipe.training and for_training else ()
+            return ConfigArguments(Config(recipe, lists, 2, "", None, False, notes), name_or_file, name, version)
         spelled = version_of_options(options)
         table = to_config(recipe, lists, version=version if spelled is None else spelled)
         placement = "end_to_end" if version else "centred"
-        base_batch = _base_batch(recipe)
-    base_batch = 0 if as_written and sets_lr(options) else base_batch
-    changed: Table = with_options(table, options)
-    config = from_config(
-        changed, where=where, name=title, placement=placement, base_batch=base_batch, for_training=for_training
-    )
+
+    def read(variables: Table) -> Config:
+        how: Any = {"placement": placement, "base_batch": 0, "for_training": for_training}
+        return from_config(variables, where=where, name=title, **how)
+
+    changed = with_options(table, options)
+    config = read(changed)
+    if config.recipe.training is not None:
+        after = before = Written(changed, config.recipe)
+        with suppress(InputError):  # an option may correct what is refused in the file
+            before = Written(table, read(table).recipe) if options else after
+        base_batch, note = lr_batch(before, after, is_forced=scales_lr, sets_lr=sets_lr(options))
+        config = replace(config, recipe=with_base_batch(config.recipe, base_batch), notes=(*config.notes, note))
     return ConfigArguments(config, name_or_file, name, version)
-
-
-def _base_batch(recipe: Recipe) -> int:
-    return recipe.training.base_batch if recipe.training else 0
 
 
 def kinetics_lists(recipe: Recipe, folder: Path = KINETICS) -> dict[str, ClipList]:

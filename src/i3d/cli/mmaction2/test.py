@@ -21,14 +21,14 @@ from i3d.data.resume import Resume, finish_log
 from i3d.errors import InputError, printable
 from i3d.evaluation.evaluate import evaluate_protocols
 from i3d.evaluation.exports import SUFFIXES, check_out, write_results
-from i3d.evaluation.result import TABLES, Evaluation, Metrics, check_metrics, compute_metrics, named_metrics
+from i3d.evaluation.result import MMIT, TABLES, Evaluation, Metrics, check_metrics, compute_metrics, named_metrics
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
 from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.protocols import protocol_name, with_average
-from i3d.recipes.settings import NetworkSettings
 from i3d.utils.device import ComputeConfig
 from i3d.utils.outputs import check_resumable
 from i3d.weights.addresses import checkpoints_in, find_weights, is_address
+from i3d.weights.foreign.shapes import differing_settings
 from i3d.weights.load import load_weights
 
 METRICS: Final = ("top_k_accuracy", "mean_class_accuracy")  # the default of 1.x
@@ -43,25 +43,26 @@ def run_test(arguments: Sequence[str] | None = None, *, device: str | None = Non
 
 
 def _run_test(options: argparse.Namespace, device: str | None) -> Evaluation:
-    if options.out and options.dump:
-        raise InputError("--out, --dump: are the same in 0.x and 1.x; choose one of them")
-    out = Path(options.out or options.dump) if options.out or options.dump else None
-    option = "--out" if options.out else "--dump"
-    if out is not None:
-        check_writable(f"{option} {out}", out, SUFFIXES)
-        check_resumable(f"{option} {out}", out, force=options.force)
     saves_views = options.average_clips == "none"
-    check_out(out, "mmaction2", save_views=saves_views, option=option)
+    given = [(flag, path) for flag, path in (("--out", options.out), ("--dump", options.dump)) if path]
+    if len(given) == 2:
+        raise InputError("--out, --dump: are the same in 0.x and 1.x; choose one of them")
+    for flag, path in given:
+        _check_output(flag, path, force=options.force, saves_views=saves_views)
     device = device or choose_device(options, f"dist_test.sh {options.config} {options.checkpoint}")
     parsed = read_config_arguments(options.config, options.cfg_options, for_training=False)
-    if parsed.version == 0 and out is None and not options.eval:
+    wanted = parsed.config.test_output
+    if not given and wanted.out:
+        given = [("output_config.out of the config:", wanted.out)]
+        _check_output(*given[0], force=options.force, saves_views=saves_views)
+    if parsed.version == 0 and not given and not options.eval and not wanted.metrics:
         raise InputError(
             "no result is requested: add --eval top_k_accuracy mean_class_accuracy, --out result.json, or both"
         )
-    top_k = _top_k(options.options, parsed.config.top_k or (1, 5), flag="--options")
+    top_k = _top_k(options.options, wanted.top_k or (1, 5), flag="--options")
     top_k = _top_k(options.eval_options, top_k, flag="--eval-options")
     check_metrics(options.eval, top_k, multi_label=parsed.config.recipe.multi_label)
-    if saves_views and (options.eval or out is None):
+    if saves_views and (options.eval or not given):
         raise InputError(
             "--average-clips none: saves the scores of every view, which have no accuracy; give --out alone"
         )
@@ -71,15 +72,27 @@ def _run_test(options: argparse.Namespace, device: str | None) -> Evaluation:
         parsed,
         find_weights(options.checkpoint) if is_address(options.checkpoint) else Path(options.checkpoint),
         device=device,
-        metrics=options.eval or (parsed.config.metrics or None if parsed.version == 1 and not saves_views else []),
+        metrics=options.eval or ([] if saves_views else wanted.metrics or (None if parsed.version == 1 else [])),
         top_k=top_k,
         average=options.average_clips,
-        out=out,
+        out=Path(given[0][1]) if given else None,
         force=options.force,
     )
     if code := unreadable_code(len(evaluation.bad), "clip"):
         raise SystemExit(code)
     return evaluation
+
+
+def _check_output(option: str, path: str, *, force: bool, saves_views: bool) -> None:
+    out = Path(path)
+    check_writable(f"{option} {out}", out, SUFFIXES)
+    check_resumable(f"{option} {out}", out, force=force)
+    check_out(out, "mmaction2", save_views=saves_views, option=option)
+
+
+def check_test(parsed: ConfigArguments) -> None:
+    """An InputError for a test by a config that would end with one: before a training that it follows."""
+    read_clips(parsed, "test")
 
 
 def evaluate_by_config(
@@ -100,8 +113,7 @@ def evaluate_by_config(
     saves_views = average == "none"
     recipe = with_average(parsed.config.recipe, None if saves_views else average)
     weights = load_weights(checkpoint, recipe=recipe)
-    if weights.card.recipe.network != recipe.network:
-        what = _difference(weights.card.recipe.network, recipe.network)
+    if what := differing_settings(weights.card.recipe.network, recipe.network):
         raise InputError(
             f"{checkpoint}: has another network than {parsed.given} ({what}); give the config that it was trained by, "
             "with the --cfg-options of that training"
@@ -133,14 +145,6 @@ def evaluate_by_config(
     return evaluation
 
 
-def _difference(own: NetworkSettings, wanted: NetworkSettings) -> str:
-    """In which settings the network of a checkpoint differs from that of a config."""
-    if own.kind != wanted.kind:
-        return f"{own.description}, not {wanted.description}"
-    before, after = own.model_dump(), wanted.model_dump()
-    return ", ".join(f"{key} {value}, not {after[key]}" for key, value in before.items() if value != after[key])
-
-
 def _print_metrics(
     evaluation: Evaluation, values: Metrics, metrics: Sequence[str], top_k: Sequence[int], *, version: int
 ) -> None:
@@ -158,7 +162,8 @@ def _print_metrics(
     if "confusion" in metrics:
         output.print_confusion(evaluation, values)
     if version == 1:
-        names = {"mean_class_accuracy": "acc/mean1", "mean_average_precision": "map/mean_average_precision"}
+        precisions = ("mean_average_precision", MMIT)
+        names = {"mean_class_accuracy": "acc/mean1", **{name: f"map/{name}" for name in precisions}}
         renamed = {names.get(name, f"acc/{name}"): value for name, value in numbers.items()}
         print("  ".join(f"{name}: {value:.4f}" for name, value in renamed.items()))
     else:

@@ -16,7 +16,7 @@ from i3d.cli.mmaction2.arguments import (
     read_clips,
     read_config_arguments,
 )
-from i3d.cli.mmaction2.test import evaluate_by_config
+from i3d.cli.mmaction2.test import check_test, evaluate_by_config
 from i3d.errors import InputError, printable
 from i3d.recipes.io import with_training
 from i3d.recipes.recipe import Recipe
@@ -39,7 +39,7 @@ def train(arguments: Sequence[str] | None = None, *, device: str | None = None) 
 
 def _train(options: argparse.Namespace, device: str | None) -> None:
     device = device or choose_device(options, f"dist_train.sh {options.config}")
-    parsed = read_config_arguments(options.config, options.cfg_options, as_written=not options.auto_scale_lr)
+    parsed = read_config_arguments(options.config, options.cfg_options, scales_lr=options.auto_scale_lr)
     for note in parsed.config.notes:
         log.info(f"note: {note}")
     recipe = parsed.config.recipe
@@ -50,7 +50,12 @@ def _train(options: argparse.Namespace, device: str | None) -> None:
     work_dir = _work_dir(options, parsed)
     validates = _validates(options, parsed)
     if options.test_best and not validates:
-        raise InputError("--test-best: the best weights are those of a validation; add --validate")
+        todo = "add --validate" if parsed.config.validates else "add val_dataloader to the config (0.x: data.val)"
+        raise InputError(f"--test-best: the best weights are those of a validation; {todo}")
+    tested = parsed
+    if options.test_last or options.test_best:
+        tested = read_config_arguments(options.config, options.cfg_options, for_training=False)
+        check_test(tested)
     _check_initial_weights(options.config, parsed.config.recipe)
     clips, naming = read_clips(parsed, "train")
     to_validate = read_clips(parsed, "val")[0] if validates else None
@@ -76,7 +81,8 @@ def _train(options: argparse.Namespace, device: str | None) -> None:
     for is_wanted, file in ((options.test_last, LAST), (options.test_best, BEST)):
         if is_wanted:
             log.info("test of %s", file)
-            evaluate_by_config(parsed, work_dir / file, device=device)
+            metrics = tested.config.test_output.metrics or None
+            evaluate_by_config(tested, work_dir / file, device=device, metrics=metrics)
 
 
 def _check_initial_weights(config: str, recipe: Recipe) -> None:
@@ -106,7 +112,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--resume", nargs="?", const="auto", metavar="STATE", help="the same (1.x); alone: the run in --work-dir")
     add("--auto-resume", action="store_true", help="accepted: the same command always resumes")
     add("--amp", action="store_true", help="mixed precision, fp16")
-    add("--auto-scale-lr", action="store_true", help="scale a learning rate of --cfg-options to the batch too")
+    add("--auto-scale-lr", action="store_true", help="scale the learning rate to the batch in any case")
     add("--gpu-id", type=int, dest="gpu_ids", nargs=1, metavar="ID", help="the same")
     add("--diff-seed", "--diff-rank-seed", action="store_true", help="accepted: every clip has its own random numbers")
     add("--test-last", action="store_true", help="then test the last weights on the list for testing")
@@ -117,9 +123,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _validates(options: argparse.Namespace, parsed: ConfigArguments) -> bool:
     if options.validate and options.no_validate:
         raise InputError("--validate, --no-validate: choose one of them")
-    if options.validate or (parsed.version == 1 and not options.no_validate):
+    if options.validate or (parsed.version == 1 and parsed.config.validates and not options.no_validate):
         return True
-    if not options.no_validate:
+    if not parsed.config.validates:
+        log.info(
+            "note: the config has no %s: there is no validation", "val_dataloader" if parsed.version else "data.val"
+        )
+    elif not options.no_validate:
         log.info("note: without --validate there is no validation, as in MMAction2 0.x")
     return False
 

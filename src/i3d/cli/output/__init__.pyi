@@ -9,6 +9,7 @@ from .evaluations import (
 )
 from .progress import ProgressBar
 from .results import (
+    PredictionLines,
     log_notes,
     log_unreadable,
     print_catalogue,
@@ -30,6 +31,7 @@ from .results import (
 from .tables import print_json, print_result
 
 __all__ = [
+    "PredictionLines",
     "ProgressBar",
     "log_notes",
     "log_unreadable",

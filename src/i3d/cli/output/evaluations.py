@@ -35,7 +35,7 @@ def print_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
         views = f"{fmean(e.num_views_N):.1f}".removesuffix(".0")
         cost = "-" if e.gflops is None else gflops(e.gflops)
         rows.append((printable(e.name), views, cost, *_accuracy(metrics).values()))
-    print_table(("protocol", "views", "GFLOPs a video", *_accuracy(tested[0][1])), rows)
+    print_table(("protocol", "views", "GFLOPs a video", *_accuracy(tested[0][1])), rows, one_line=True)
     print(f"of {counted(tested[0][1].num_clips, 'clip')}{_bad(tested[0][1])}")
     cheap = cheapest_protocol(tested)
     if cheap is not None and len(tested) > 1:
@@ -69,7 +69,7 @@ def print_classes(evaluation: Evaluation, metrics: Metrics, *, every: bool = Fal
         values = (by.precision_K[k], by.recall_K[k], by.f1_K[k])
         numbers = ("-" if isnan(value) else f"{value:.3f}" for value in values)
         table.append((printable(evaluation.classes[k]), by.num_clips_K[k], *numbers))
-    print_table(("class", "clips", "precision", "recall", "F1"), table)
+    print_table(("class", "clips", "precision", "recall", "F1"), table, one_line=True)
 
 
 def print_confusion(evaluation: Evaluation, metrics: Metrics) -> None:

@@ -6,9 +6,12 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
 from rich.table import Table
 
-from i3d.cli.messages import log
+from i3d.cli.messages import log, this_command
+from i3d.cli.output.progress import shorten
 from i3d.cli.output.tables import format_shape, gflops, print_table, show
 from i3d.errors import counted, doubt_units, printable
 
@@ -30,10 +33,33 @@ if TYPE_CHECKING:
     from i3d.weights.convert import Conversion
 
 MOST_OF_IT: Final = 0.9  # of a video's length
+MAX_SETTINGS: Final = 6  # columns of settings in which runs differ
 
 
-def print_prediction(row: Prediction, *, json: bool, paths: list[str]) -> None:
-    """What is known of one video: its classes on stdout, what is wrong with it on stderr."""
+class PredictionLines:
+    """A line for each of many videos: its name, score and class, and the runner-up if the terminal has room for it."""
+
+    def __init__(self, paths: Sequence[str], labels: Sequence[str]) -> None:
+        console = Console()
+        width = console.width if console.is_terminal else 10_000
+        longest_name = max((cell_len(printable(path)) for path in paths), default=0)
+        longest = max((cell_len(label) for label in labels), default=0)
+        self._label = min(longest, max(width // 3, 12))
+        one = 11 + self._label  # a score and a class, with the spaces before them
+        least_name = min(longest_name, 24)
+        self._has_second = least_name + 2 * one <= width
+        self._name = max(min(longest_name, width - one * (1 + self._has_second)), min(longest_name, 8))
+
+    def line(self, row: Prediction) -> str:
+        """clips/a.mp4   97.3 %  waving hand    1.2 %  clapping."""
+        cells = [set_cell_size(shorten(printable(row.path), self._name), self._name)]
+        for p in row.predictions[: 1 + self._has_second]:
+            cells += [f"{100 * p.score:5.1f} %", set_cell_size(shorten(p.label, self._label), self._label)]
+        return "  ".join(cells).rstrip()
+
+
+def print_prediction(row: Prediction, *, json: bool, lines: PredictionLines | None) -> None:
+    """What is known of one video: its classes on stdout, what is wrong with it on stderr; `lines`: of many videos."""
     if row.error:
         if row.status == "error":
             log.error(row.error)
@@ -41,15 +67,13 @@ def print_prediction(row: Prediction, *, json: bool, paths: list[str]) -> None:
             log.info("%s: %s", printable(row.path), row.error)
     if json or row.status == "error":
         return
-    if len(paths) == 1:
+    if lines is None:
         print(printable(row.path))
         width = max(len(p.label) for p in row.predictions)
         for rank, p in enumerate(row.predictions, start=1):
             print(f"{rank:3}  {p.label:<{width}}  {100 * p.score:6.2f} %")
     else:
-        width = min(60, max(map(len, paths)))
-        labels = ", ".join(f"{p.label} {100 * p.score:.1f} %" for p in row.predictions)
-        print(f"{printable(row.path):<{width}}  {labels}")
+        print(lines.line(row))
 
 
 def print_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: str, *, json: bool) -> None:
@@ -69,7 +93,7 @@ def print_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: 
         log.info("%s %s shorter than what the network takes: frames are repeated", which, verb)
     if len(rows) > 1 or out is not None:
         where = f", in {printable(str(out))}" if out else ""
-        log.info("%d of %d videos recognised%s", len(rows) - bad, len(rows), where)
+        log.info("%d of %s recognised%s", len(rows) - bad, counted(len(rows), "video"), where)
 
 
 def print_conversion(result: Conversion) -> None:
@@ -197,12 +221,12 @@ def print_training(result: TrainResult) -> None:
         s = result.speed
         print(
             f"{s['step_seconds']:.3f} s per step, {s['clips_per_second']:.2f} clips/s in all, "
-            f"{s['clips_per_second'] / s['world_size']:.2f} on each of {s['world_size']:.0f} devices, "
+            f"{s['clips_per_second'] / s['world_size']:.2f} on each of {counted(int(s['world_size']), 'device')}, "
             f"{100 * s['data_wait']:.0f} % of the time waiting for data, {s['memory_gib']:.2f} GiB at the peak; "
             "nothing is saved"
         )
     elif result.stop_signal:
-        print(result.how_it_stopped)
+        print(result.how_it_stopped + (f": {this_command()}" if result.saved_step is not None else ""))
     else:
         best = "" if result.best is None else f", best validation {result.best:.4f} at step {result.best_step}"
         name = "last" if result.best is None else "best"
@@ -219,14 +243,19 @@ def log_notes(notes: Sequence[str]) -> None:
 
 def print_runs(summaries: Sequence[RunSummary]) -> None:
     """Runs side by side, and the settings in which they differ."""
-    differ = list(summaries[0].settings)
-    rows = []
+    differ = next((list(run.settings) for run in summaries if not run.note), [])
+    shown, rows = differ if len(differ) <= MAX_SETTINGS else [], []
     for run in summaries:
-        best = "" if run.best is None else f"{run.best:.4f}"
-        loss = "" if run.loss is None else f"{run.loss:.4f}"
-        row = [run.folder, run.recipe, run.state, str(run.steps), best, str(run.best_step or ""), loss, str(run.seed)]
-        rows.append([*map(printable, row), run.started[:16], *(printable(str(run.settings[key])) for key in differ)])
-    print_table(("run", "recipe", "state", "steps", "best", "at step", "loss", "seed", "started", *differ), rows)
+        best, loss, tested = ("" if value is None else f"{value:.4f}" for value in (run.best, run.loss, run.tested))
+        tested += f" ({run.tested_on})" if tested else ""
+        row = [run.folder, run.kind, run.recipe, run.state, str(run.steps or ""), best, str(run.best_step or ""), loss]
+        row += [tested, "" if run.seed is None else str(run.seed), run.started[:16]]
+        rows.append([*map(printable, row), *(printable(str(run.settings.get(key, ""))) for key in shown)])
+    columns = ("run", "kind", "recipe", "state", "steps", "best", "at step", "loss", "test", "seed", "started")
+    used = [n for n in range(len(rows[0])) if n < 4 or any(row[n] for row in rows)]
+    print_table([[*columns, *shown][n] for n in used], [[row[n] for n in used] for row in rows], one_line=True)
+    if differ != shown:
+        log.info("they differ in %d settings, which --json lists", len(differ))
 
 
 def log_unreadable(reasons: Iterable[str], *, level: int = logging.ERROR) -> None:
@@ -245,7 +274,8 @@ def print_extraction(result: ExtractionResult, *, num_missing: int = 0) -> None:
     log_unreadable(bad.reason for bad in result.bad)
     reused = f", {result.num_reused} reused" if result.num_reused else ""
     clips = f"{result.num_written + result.num_reused} of {counted(result.num_clips + num_missing, 'clip')}"
-    log.info("%s, %d frames%s; the list is %s", clips, result.num_frames, reused, printable(str(result.list_file)))
+    frames, name = counted(result.num_frames, "frame"), printable(str(result.list_file))
+    log.info("%s, %s%s; the list is %s", clips, frames, reused, name)
 
 
 def print_model_speed(speed: ModelSpeed) -> None:

@@ -10,10 +10,10 @@ from torch import device as torch_device
 from i3d.cli import output
 from i3d.cli.checks import frame_rate
 from i3d.cli.features import CROPS, CompareOptions, FeatureOptions
-from i3d.cli.messages import is_first_rank, log, unreadable_code
+from i3d.cli.messages import if_interrupted, is_first_rank, log, unreadable_code
 from i3d.cli.run.setup import compute_config
 from i3d.cli.streams import Streams
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, counted, printable
 from i3d.features import compare as comparisons
 from i3d.features.extract import extract_each, feature_files, load_extractor
 from i3d.features.extractor import FeatureExtractor
@@ -22,6 +22,7 @@ from i3d.recipes.features import POOLED, FeatureSettings, describe_other_network
 from i3d.recipes.settings import first_error
 from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import init_world
+from i3d.utils.launcher import launched_as
 from i3d.utils.outputs import output_folder
 
 
@@ -41,8 +42,11 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
     if options.preset and settings.layer == POOLED:
         _warn_of_other_network(options.preset, extractor)
     num_good = num_reused = num_bad = 0
-    with output.ProgressBar("extract features", len(targets)) as bar:
-        results = extract_each(targets, extractor, options.array_format, force=options.force, on_progress=bar)
+    rank, world_size = launched_as()
+    share = range(len(targets))[rank::world_size]
+    saved = f"the features of complete videos are saved in {printable(str(out))}"
+    with if_interrupted(saved), output.ProgressBar("features", len(share), "video") as bar:
+        results = extract_each(targets, extractor, options.array_format, force=options.force, on_progress=bar.within)
         for row in results:
             bar.advance()
             num_reused += row.reused
@@ -55,7 +59,8 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
     lines = init_world(torch_device("cpu")).all_gather([f"{num_good} {num_reused} {num_bad}"])  # waits for all ranks
     num_good, num_reused, num_bad = (sum(map(int, counts)) for counts in zip(*map(str.split, lines), strict=True))
     reused = f", {num_reused} reused" if num_reused else ""
-    log.info("features of %d of %d videos%s, in %s", num_good, num_good + num_bad, reused, printable(str(out)))
+    videos = counted(num_good + num_bad, "video")
+    log.info("features of %d of %s%s, in %s", num_good, videos, reused, printable(str(out)))
     return unreadable_code(num_bad, "video")
 
 

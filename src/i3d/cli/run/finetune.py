@@ -1,6 +1,5 @@
 """`i3d train` without a published recipe: every setting that is not given is chosen automatically."""
 
-import re
 import shlex
 import sys
 from statistics import fmean, stdev
@@ -10,8 +9,8 @@ from rich.console import Console
 from rich.prompt import Confirm
 
 from i3d.cli import output
-from i3d.cli.messages import log
-from i3d.cli.run.setup import cache_in, frame_naming, if_interrupted, read_dataset
+from i3d.cli.messages import if_interrupted, log, this_command
+from i3d.cli.run.setup import cache_in, frame_naming, read_dataset, template_modality
 from i3d.cli.run.train import flow_settings
 from i3d.cli.train import TrainOptions
 from i3d.errors import InputError, printable
@@ -32,11 +31,10 @@ def run_finetune(options: TrainOptions) -> int:
     if launched_as()[1] > 1:
         raise InputError("--recipe finetune: runs in one process; leave torchrun out, or name a published recipe")
     flip = flags.flip or _confirm_mirroring(clips.classes, quiet=options.json or flags.yes)
-    modality: Literal["rgb", "flow"] = "flow" if re.search(r"\{axis\}|\{uv\}", frames.template or "") else "rgb"
     given = {name: value for name, value in vars(flags).items() if name != "yes"}
     given |= {"flip": flip, "epochs": options.epochs, "batch_size": options.batch_size, "lr": options.lr}
-    resumes = f"results so far are saved, and the same command resumes in {printable(str(options.work_dir))}"
-    with if_interrupted(resumes), output.ProgressBar("starting", lines=True, quiet=options.json) as progress:
+    saved = f"results so far are saved in {printable(str(options.work_dir))} and in the cache"
+    with if_interrupted(saved), output.ProgressBar("starting", lines=True, quiet=options.json) as progress:
         result = finetune(
             clips,
             work_dir=options.work_dir,
@@ -49,7 +47,7 @@ def run_finetune(options: TrainOptions) -> int:
             ),
             deterministic=options.deterministic,
             seed=options.seed,
-            naming=frame_naming(frames, modality),
+            naming=frame_naming(frames, template_modality(frames)),
             multi_label=options.dataset.multi_label,
             on_progress=progress,
         )
@@ -103,7 +101,7 @@ def _print_text(result: FinetuneResult) -> None:
     """The metrics of the test, the diagnosis, and how to use the model."""
     folder = printable(str(result.work_dir))
     if result.stop_signal:
-        log.info("stopped by a signal; the same command resumes in %s", folder)
+        log.info("stopped by a signal; results so far are saved in %s; to resume: %s", folder, this_command())
         return
     if result.evaluation is not None and result.metrics is not None:
         print(f"tested on {result.tested_on}")

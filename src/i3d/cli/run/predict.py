@@ -1,6 +1,7 @@
 """`i3d predict`: the networks are loaded once, and each video is a row of results."""
 
 import json
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,16 @@ from typing import Any
 import torch
 
 from i3d.cli import output
-from i3d.cli.messages import log, unreadable_code
+from i3d.cli.messages import if_interrupted, unreadable_code
 from i3d.cli.predict import PredictOptions
+from i3d.cli.run.annotate import LabelDrawer
 from i3d.cli.run.setup import compute_config, warn_if_incomplete
 from i3d.cli.streams import Fusion, Streams, check_flow_method
 from i3d.data.class_files import class_names
-from i3d.data.formats.inputs import STDIN
+from i3d.data.formats.inputs import STDIN, expand_inputs
 from i3d.data.resume import ResumeLog, finish_log
 from i3d.errors import InputError, printable
 from i3d.inference import predictor as predictors
-from i3d.inference.annotate import annotate
 from i3d.inference.predict_many import predict_each
 from i3d.inference.prediction import Prediction, write_predictions
 from i3d.inference.two_stream import TwoStreams
@@ -25,15 +26,22 @@ from i3d.utils.distributed import World, init_world
 from i3d.video.base import Limits
 
 
-def run_predict(paths: list[str], options: PredictOptions, networks: Streams, fusion: Fusion) -> int:
+def run_predict(videos: Sequence[str], options: PredictOptions, networks: Streams, fusion: Fusion) -> int:
     """Predict each video, print and write the results; the exit code. Under torchrun each rank predicts its share."""
-    out, annotated = options.out, options.annotate
-    if annotated is not None:
-        _check_annotated(paths, annotated)
+    out = options.out
+    paths, labels = _labels_to_draw(videos, options)
     world = init_world(torch.device("cpu"))
     if world.size > 1 and STDIN in paths:
         raise InputError("-: the standard input is of one process; give files to several")
-    rows, protocol_line = _predict_share(paths, options, _load(networks, fusion, options), world)
+    predictor = _load(networks, fusion, options)
+    saved = (
+        "nothing is saved without --out" if out is None else f"results so far are stored beside {printable(str(out))}"
+    )
+    with (
+        labels.locked() if labels and world.rank == 0 else nullcontext(),
+        if_interrupted(saved, resumes=out is not None),
+    ):
+        rows, protocol_line = _predict_share(paths, options, predictor, world, labels)
     if world.rank > 0:
         return 0
     bad = sum(row.status == "error" for row in rows)
@@ -43,26 +51,44 @@ def run_predict(paths: list[str], options: PredictOptions, networks: Streams, fu
     if options.json:
         output.print_json([row.to_dict() for row in rows])
     output.print_summary(rows, bad, out, protocol_line, json=options.json)
-    if annotated is not None and not bad:
-        annotate(paths[0], rows[0], annotated, frames_fps=options.frames_fps, limits=_limits(options), force=True)
-        log.info("labels drawn on the video: %s", printable(str(annotated)))
-    return unreadable_code(bad, "video")
+    if labels:
+        labels.log_result()
+    return unreadable_code(bad + (labels.num_failed if labels else 0), "video")
+
+
+def _labels_to_draw(videos: Sequence[str], options: PredictOptions) -> tuple[list[str], LabelDrawer | None]:
+    """The paths of all videos, and what draws their labels if --annotate names a place."""
+    if options.annotate is None:
+        return expand_inputs(videos), None
+    labels = LabelDrawer(
+        videos, options.annotate, frames_fps=options.frames_fps, limits=_limits(options), force=options.force
+    )
+    return labels.paths, labels
 
 
 def _predict_share(
-    paths: list[str], options: PredictOptions, predictor: predictors.Predictor | TwoStreams, world: World
+    paths: list[str],
+    options: PredictOptions,
+    predictor: predictors.Predictor | TwoStreams,
+    world: World,
+    labels: LabelDrawer | None,
 ) -> tuple[list[Prediction], str]:
     """The predictions of all videos, of which this rank computes its share, and the line of the protocol."""
     out, top_k, frames_fps = options.out, options.top_k, options.frames_fps
     resumed = nullcontext() if out is None else _resume_log(out, paths, options, predictor.settings, world)
     rows: dict[int, Prediction] = {}
     share = range(len(paths))[world.rank :: world.size]
+    layout = output.PredictionLines(paths, predictor.card.labels) if len(paths) > 1 else None
 
-    def show(row: Prediction) -> None:
-        if world.rank == 0:
-            output.print_prediction(row, json=options.json, paths=paths)
+    def show(index: int, row: Prediction) -> None:
+        if world.rank > 0:
+            return
+        with bar.paused():
+            output.print_prediction(row, json=options.json, lines=layout)
+        if labels:
+            labels.draw(paths[index], row, on_progress=bar)
 
-    with output.ProgressBar("predict", len(share)) as bar, resumed as results_log:
+    with output.ProgressBar("predict", len(share), "video") as bar, resumed as results_log:
         predictions = predict_each(
             predictor,
             [paths[index] for index in share],
@@ -70,20 +96,20 @@ def _predict_share(
             top_k=top_k,
             frames_fps=frames_fps,
             limits=_limits(options),
-            on_progress=bar,
+            stdin=labels.stdin if labels else None,
+            on_progress=bar.within,
         )
         with closing(predictions):  # an interrupt here must end its thread too
             for index, row in zip(share, predictions, strict=True):
                 rows[index] = row
                 if world.size == 1:
-                    with bar.paused():
-                        show(row)
+                    show(index, row)
                 bar.advance()
         if world.size > 1:
             lines = world.all_gather([json.dumps([index, row.to_dict()]) for index, row in rows.items()])
             rows = {index: Prediction.from_dict(row) for index, row in sorted(map(json.loads, lines))}
-            for row in rows.values():
-                show(row)
+            for index, row in rows.items():
+                show(index, row)
     return list(rows.values()), predictor.protocol_line
 
 
@@ -104,14 +130,6 @@ def _resume_log(
 
 def _limits(options: PredictOptions) -> Limits:
     return Limits(max_seconds=options.max_decode_lag)
-
-
-def _check_annotated(paths: list[str], annotated: Path) -> None:
-    """--annotate draws on one video, and never over it."""
-    if len(paths) > 1:
-        raise InputError(f"--annotate draws on one video, {len(paths)} were given; name one")
-    if annotated.exists() and Path(paths[0]).exists() and annotated.samefile(paths[0]):
-        raise InputError(f"--annotate {annotated}: is the video itself; choose another name")
 
 
 def _load(networks: Streams, fusion: Fusion, options: PredictOptions) -> predictors.Predictor | TwoStreams:

@@ -9,7 +9,7 @@ from i3d.cli import output
 from i3d.cli.messages import log
 from i3d.cli.score import FuseOptions, ResultOptions, ScoreOptions
 from i3d.cli.test import TestOptions
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, counted, printable
 from i3d.evaluation.exports import write_results
 from i3d.evaluation.fuse import (
     WeightSweep,
@@ -112,7 +112,8 @@ def _write(pairs: Sequence[tuple[Evaluation, Metrics]], options: ResultOptions |
         what = "logits of every view" if first.views_N else "scores and metrics" if out_format == "i3d" else "scores"
         log.info("%s: %s", what, printable(str(out)))
         if out_format == "mmaction2" and first.bad:
-            log.warning("%d clips could not be read; null stands in their places", len(first.bad))
+            clips = counted(len(first.bad), "clip")
+            log.warning("%s could not be read; null stands in place of the scores", clips)
     if report is not None:
         write_report(report, first, others=others, force=True)
         log.info("report: %s", printable(str(report)))

@@ -1,7 +1,6 @@
 """What option groups stand for: a computation, a dataset, clips of a recipe, names of frames."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +63,6 @@ def read_dataset(
     return annotations
 
 
-@contextmanager
-def if_interrupted(todo: str) -> Iterator[None]:
-    """After Ctrl-C, log whether the same command resumes."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        log.info("interrupted; %s", todo)
-        raise
-
-
 def warn_if_incomplete(weights: Weights) -> None:
     """Log which weights a checkpoint lacks."""
     if weights.incomplete and is_first_rank():
@@ -83,6 +72,11 @@ def warn_if_incomplete(weights: Weights) -> None:
 def frame_naming(options: FrameOptions, modality: Modality) -> FrameNaming | None:
     """How frames are named, if --template gives it."""
     return None if options.template is None else FrameNaming(options.template, options.first_index, modality)
+
+
+def template_modality(options: FrameOptions) -> Modality:
+    """What frames of --template are: flow if it names two directions."""
+    return "flow" if re.search(r"\{axis\}|\{uv\}", options.template or "") else "rgb"
 
 
 def clip_dataset(

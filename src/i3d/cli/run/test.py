@@ -1,22 +1,21 @@
 """`i3d test`: one network, or one of RGB and one of flow, scores every clip; metrics, files and report follow."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from i3d.cli import output
 from i3d.cli.checks import refuse
-from i3d.cli.messages import is_first_rank, log, unreadable_code
+from i3d.cli.messages import if_interrupted, is_first_rank, log, unreadable_code
 from i3d.cli.options import StreamOptions
 from i3d.cli.run.score import check_bad_as_wrong, finish, with_metrics
-from i3d.cli.run.setup import compute_config, frame_naming, if_interrupted, read_dataset, warn_if_incomplete
+from i3d.cli.run.setup import compute_config, frame_naming, read_dataset, warn_if_incomplete
 from i3d.cli.streams import Fusion, check_flow_method
 from i3d.cli.test import TestOptions
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.resume import Resume, finish_log, is_logged
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, counted, printable
 from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
 from i3d.evaluation.exports import check_out, write_results
 from i3d.evaluation.frame_orders import compare_frame_orders
@@ -24,8 +23,10 @@ from i3d.evaluation.fuse import align_evaluations, fuse_scores, hold_out, sweep_
 from i3d.evaluation.result import Evaluation
 from i3d.evaluation.result_file import read_evaluations
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
+from i3d.finetuning.record import clips_of_run
 from i3d.utils.outputs import check_new
 from i3d.weights.load import Weights, load_weights
+from i3d.weights.runs import FINETUNE
 
 STREAMS: Final = ("rgb", "flow")
 
@@ -58,7 +59,8 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
         if network.stream == "flow" and options.streams.flow_method is not None:
             settings.append(f"preprocessing.flow={options.streams.flow_method}")
         selected = select_protocols(network.weights, protocols=protocols, average=average, settings=settings)
-        interrupted = if_interrupted("with --out it could be resumed") if out is None else nullcontext()
+        saved = "nothing is saved without --out" if out is None else "results so far are stored beside --out"
+        interrupted = if_interrupted(saved, resumes=out is not None)
         with interrupted, output.ProgressBar("test") as bar:
             evaluations = evaluate_protocols(
                 network.weights,
@@ -89,7 +91,7 @@ def run_frame_orders(model: str, options: TestOptions) -> int:
     """Test with the frames of each view in several orders, print a table; the exit code."""
     weights = _load(model, options.recipe)
     clips = _read_clips(options, multi_label=weights.card.recipe.multi_label)
-    with output.ProgressBar("test") as bar:
+    with if_interrupted("nothing is saved", resumes=False), output.ProgressBar("test") as bar:
         protocols = select_protocols(weights, protocols=options.protocol_names)
         result = compare_frame_orders(
             weights,
@@ -109,6 +111,23 @@ def run_frame_orders(model: str, options: TestOptions) -> int:
     return unreadable_code(len(bad), "clip")
 
 
+def with_data_of_run(model: str, options: TestOptions) -> TestOptions:
+    """The options with the clips of the fine-tuning in the folder MODEL, if --data is not given."""
+    if options.data is not None:
+        return options
+    folder = Path(model)
+    if not (folder / FINETUNE).is_file():
+        raise InputError(
+            "--data: is missing; only the folder of a fine-tuning (`i3d train` without --recipe) has clips"
+        )
+    clips, root = clips_of_run(folder)
+    root = options.dataset.root or root
+    if root is None:
+        raise InputError(f"{model}: the folder of its clips is neither where it was nor beside it; give it as --root")
+    log.info("testing on the clips of this run, %s, below %s", printable(str(clips)), printable(str(root)))
+    return replace(options, data=clips, dataset=replace(options.dataset, root=root))
+
+
 def _evaluation_options(
     weights: Weights, protocols: tuple[EvaluationProtocol, ...], options: TestOptions
 ) -> EvaluationOptions:
@@ -125,15 +144,18 @@ def _evaluation_options(
 
 def _read_clips(options: TestOptions, *, multi_label: bool) -> Annotations:
     """The clips of a dataset; of the split to test on, if it has splits and no option chooses one."""
+    assert options.data is not None  # `with_data_of_run`
     clips = read_dataset(options.data, options.dataset, multi_label=multi_label, need_labels=False)
     if options.dataset.split is not None or (clips.splits_N < 0).all():
         return clips
     for name in ("test", "val"):
         if (clips.splits_N == SPLITS.index(name)).any():
             chosen = clips.select_split(name)
-            log.info("testing on the split %s, %d of %d clips (--split selects another)", name, len(chosen), len(clips))
+            num_clips = counted(len(clips), "clip")
+            log.info("testing on the split %s, %d of %s (--split selects another)", name, len(chosen), num_clips)
             return chosen
-    log.info("there is no split test or val: all %d clips are tested, those of train too", len(clips))
+    tested = "1 clip is" if len(clips) == 1 else f"all {len(clips):,} clips are"
+    log.info("there is no split test or val: %s tested, those of train too", tested)
     return clips
 
 

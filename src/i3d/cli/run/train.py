@@ -1,7 +1,7 @@
 """`i3d train` by a published recipe."""
 
 from i3d.cli import output
-from i3d.cli.messages import is_first_rank, log
+from i3d.cli.messages import if_interrupted, is_first_rank, log
 from i3d.cli.run.setup import cache_in, frame_naming, read_dataset
 from i3d.cli.train import TrainOptions
 from i3d.data.annotations import Annotations
@@ -18,7 +18,8 @@ def run_train(options: TrainOptions) -> int:
     """Train by a recipe, print how it ended; the exit code."""
     recipe = _recipe(options)
     clips, to_validate = _clips(recipe, options)
-    with output.ProgressBar("starting", lines=True, quiet=options.json) as progress:
+    saved = f"states so far are saved in {printable(str(options.work_dir))}"
+    with if_interrupted(saved), output.ProgressBar("starting", lines=True, quiet=options.json) as progress:
         result = train_recipe(
             recipe,
             clips,

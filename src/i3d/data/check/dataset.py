@@ -32,6 +32,7 @@ from i3d.errors import InputError, doubt_units, printable
 from i3d.utils.arguments import checks_types
 from i3d.utils.outputs import check_outside
 from i3d.utils.process_pool import WorkerDied, run_jobs
+from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import displayed_between, why_late
 from i3d.video.frame_names import Modality
 
@@ -122,7 +123,7 @@ def check_dataset(
     min_frames: int = 1,
     near_duplicates: NearDuplicates = "across-splits",
     fix: Path | None = None,
-    on_count: Callable[[int], None] | None = None,
+    on_progress: ProgressCallback = ignore_progress,
     on_clip: Callable[[ClipReport], None] | None = None,
     **read_options: Any,
 ) -> DatasetReport:
@@ -131,22 +132,22 @@ def check_dataset(
     `read_options` are those of `read_annotations`; labels are not needed. `naming` and `modality` define which images
     of a folder are frames. `time_limit`: seconds for one clip; `memory_limit_gib`: memory of one worker. `min_frames`:
     clips with fewer are too short. `near_duplicates`: report near-duplicates in different splits, all, or none. `fix`:
-    a folder for the decodable frames of truncated and damaged videos, encoded again; originals stay. `on_count` gets
-    the number of clips, `on_clip` each clip after its decoding, before the comparison. An unusable option or list is an
-    InputError; a bad clip is not.
+    a folder for the decodable frames of truncated and damaged videos, encoded again; originals stay. `on_clip`
+    gets each clip after its decoding, before the comparison. An unusable option or list is an InputError; a bad clip is
+    not.
     """
     annotations, is_plain = _read(source, read_options)
     if fix is not None:
         check_outside(fix, source)
         check_output_folder(fix, Path(annotations.root))
-    if on_count is not None:
-        on_count(len(annotations))
     check = _DatasetCheck(annotations, naming, modality, min_frames=min_frames, is_plain=is_plain)
     limits = ResourceLimits(time_limit, int(memory_limit_gib * 2**30))
-    check.inspect_all(num_workers, limits, on_clip)
+    check.inspect_all(num_workers, limits, on_progress, on_clip)
+    on_progress(Progress("compare clips", 0, None))
     check.find_duplicates()
     check.find_near_duplicates(near_duplicates)
     if fix is not None:
+        on_progress(Progress("repair clips", 0, None))
         check.fix(fix, num_workers, limits)
     return check.report(str(source))
 
@@ -158,11 +159,14 @@ def check_annotations(
     naming: FrameNaming | None = None,
     num_workers: int = 2,
     near_duplicates: NearDuplicates = "all",
+    on_progress: ProgressCallback = ignore_progress,
     on_clip: Callable[[ClipReport], None] | None = None,
 ) -> DatasetReport:
     """Check annotations that were read before; one row per clip, in their order. `naming` is that of frames."""
     check = _DatasetCheck(annotations, naming)
-    check.inspect_all(num_workers, ResourceLimits(TIME_LIMIT, int(MEMORY_LIMIT_GIB * 2**30)), on_clip)
+    limits = ResourceLimits(TIME_LIMIT, int(MEMORY_LIMIT_GIB * 2**30))
+    check.inspect_all(num_workers, limits, on_progress, on_clip)
+    on_progress(Progress("compare clips", 0, None))
     check.find_duplicates()
     check.find_near_duplicates(near_duplicates)
     return check.report(annotations.source)
@@ -219,9 +223,15 @@ class _DatasetCheck:
             self.clips.append(clip)
 
     def inspect_all(
-        self, num_workers: int, limits: ResourceLimits, on_clip: Callable[[ClipReport], None] | None
+        self,
+        num_workers: int,
+        limits: ResourceLimits,
+        on_progress: ProgressCallback,
+        on_clip: Callable[[ClipReport], None] | None,
     ) -> None:
         """Decode every file."""
+        num_checked, total = 0, len(self.clips)
+        on_progress(Progress("check clips", 0, total, "clip"))
         run, files = partial(run_limited, run=inspect_clip, limits=limits), list(self.files.values())
         with closing(run_jobs(run, [file.job for file in files], num_workers=num_workers)) as running:
             for number, result in running:
@@ -231,6 +241,8 @@ class _DatasetCheck:
                 file.info = replace(result, starts=array("d", result.starts[-1:]))
                 for clip in file.clips:
                     self._record(clip, result)
+                    num_checked += 1
+                    on_progress(Progress("check clips", num_checked, total, "clip"))
                     if on_clip is not None:
                         on_clip(clip.report())
 

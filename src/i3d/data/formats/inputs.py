@@ -14,6 +14,7 @@ from i3d.data.formats.columns import Columns, find_columns, no_path_column
 from i3d.data.formats.other_tasks import refuse_other_lines
 from i3d.errors import InputError, abridged, counted, printable
 from i3d.utils.folders import MAX_NAME, PathLookup, is_folder, may_exist, paths_matching, refuse, walk_folders
+from i3d.utils.remote import why_no_file
 from i3d.utils.text import clip_lines, csv_records, line_error, read_lines
 from i3d.video.frame_names import IMAGE_SUFFIXES, natural_key
 from i3d.video.images import images_in, images_matching
@@ -46,6 +47,8 @@ def expand_inputs(names: Iterable[str]) -> list[str]:
     paths: list[str] = []
     for name in names:
         path = Path(name)
+        if why := why_no_file(name):
+            raise InputError(f"{name}: {why}")
         if name == STDIN:
             paths.append(name)
         elif is_folder(path):
@@ -87,6 +90,17 @@ def _in_folder(folder: Path) -> list[str]:
     for note in notes:
         log.warning("%s: %s", printable(str(folder)), note)
     return paths
+
+
+def path_below(name: str, path: str) -> Path:
+    """The path of a video below the folder, list or pattern that names it; else its own name."""
+    around = Path(name)
+    if around.suffix.lower() in LIST_SUFFIXES:
+        around = around.parent
+    elif glob.has_magic(name) and not around.exists():
+        around = next(p for p in around.parents if not glob.has_magic(str(p)))
+    video, root = Path(os.path.abspath(path)), Path(os.path.abspath(around))  # noqa: PTH100 (keeps links)
+    return video.relative_to(root) if video != root and video.is_relative_to(root) else Path(video.name)
 
 
 def is_frame_folder(folder: Path) -> bool:
@@ -133,6 +147,8 @@ def _in_list(path: Path) -> list[str]:
     folder, num_shortened, lookup = os.path.dirname(path), 0, PathLookup()  # noqa: PTH120 (many paths, fast)
     paths: list[str] = []
     for entry in entries:
+        if "/" in entry and (why := why_no_file(entry)):  # not a camera: a video may be named 0
+            raise InputError(f"{path}: {entry!r} {why}")
         paths.append(os.path.join(folder, entry if is_table else _without_numbers(folder, entry, lookup)))  # noqa: PTH118
         num_shortened += not paths[-1].endswith(entry)
     if not paths:

@@ -15,7 +15,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -40,7 +40,8 @@ from i3d.utils.outputs import (
     output_folder,
     recorded,
 )
-from i3d.utils.process_pool import WorkerDied, run_jobs
+from i3d.utils.process_pool import Part, WorkerDied, run_jobs
+from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 
 LIST: Final = "list.txt"
 CLASSES: Final = "classes.txt"
@@ -70,14 +71,14 @@ def extract_frames(
     settings: FrameSettings,
     *,
     num_workers: int = 2,
-    on_clip: Callable[[int], None] | None = None,
+    on_progress: ProgressCallback = ignore_progress,
     force: bool = False,
 ) -> ExtractionResult:
     """Write the frames of each clip as JPEG files to its own folder below `out`, and the lists of these folders.
 
-    `num_workers`: processes, 0: only this one. `on_clip` is called with the number of finished clips. Of a clip with a
-    start or an end, only those frames are written. A video that cannot be read, or that kills its worker, is in `bad`;
-    nothing of it is written.
+    `num_workers`: processes, 0: only this one. `on_progress` receives the clips, or the frames if there is one
+    video. Of a clip with a start or an end, only those frames are written. A video that cannot be read, or that kills
+    its worker, is in `bad`; nothing of it is written.
 
     Two clips with the same folder, missing videos, an unwritable `out`, and existing folders of other videos or
     settings (unless `force`, which replaces them) are an InputError.
@@ -99,7 +100,7 @@ def extract_frames(
         _check_out(annotations, out, jobs, settings, force=force)
         _write_record(out, settings, {})
         try:
-            results = _run(jobs, settings, num_workers, Counter(numbers_N), on_clip)
+            results = _run(jobs, settings, num_workers, Counter(numbers_N), on_progress)
         finally:
             remove_abandoned_folders(out)
         with nullcontext() if is_labelled else locked_output(str(out), out / LIST, waits=True):
@@ -141,20 +142,50 @@ def _run(
     settings: FrameSettings,
     num_workers: int,
     clips_of: Counter[int],
-    on_clip: Callable[[int], None] | None,
+    on_progress: ProgressCallback,
 ) -> dict[int, FrameFolder | BadVideo]:
     """The results by job number, in the order of the jobs."""
     results: dict[int, FrameFolder | BadVideo] = {}
-    num_done = 0
-    with closing(run_jobs(partial(FrameJob.run, settings=settings), jobs, num_workers=num_workers)) as running:
+    report = _Report("extract frames" if settings.flow is None else "compute flow", jobs, clips_of, on_progress)
+    run = partial(FrameJob.run, settings=settings)
+    with closing(run_jobs(run, jobs, num_workers=num_workers, on_part=report.part)) as running:
         for number, result in running:
             if isinstance(result, WorkerDied):
                 result = jobs[number].bad(f"its worker process died ({result.cause})")
             results[number] = result
-            num_done += clips_of[number]
-            if on_clip is not None:
-                on_clip(num_done)
+            report.end(number, is_reused=isinstance(result, FrameFolder) and result.is_reused)
     return dict(sorted(results.items()))
+
+
+class _Report:
+    """Reports the finished clips and the parts of those that workers decode; of a single video, its frames."""
+
+    def __init__(
+        self, stage: str, jobs: Sequence[FrameJob], clips_of: Counter[int], on_progress: ProgressCallback
+    ) -> None:
+        self._stage, self._jobs, self._clips_of, self._on_progress = stage, jobs, clips_of, on_progress
+        self._num_clips = self._num_reused = 0
+        self._parts: dict[int, float] = {}  # of the jobs that run
+        self._send("")
+
+    def part(self, number: int, part: Part) -> None:
+        name = self._jobs[number].path
+        if len(self._jobs) == 1:
+            self._on_progress(Progress(self._stage, part.completed, part.total, "frame", name=name))
+            return
+        self._parts[number] = min(part.completed / part.total, 0.99) if part.total else 0.0
+        self._send(name)
+
+    def end(self, number: int, *, is_reused: bool) -> None:
+        self._parts.pop(number, None)
+        self._num_clips += self._clips_of[number]
+        self._num_reused += is_reused * self._clips_of[number]
+        self._send("")
+
+    def _send(self, name: str) -> None:
+        completed = self._num_clips + sum(part * self._clips_of[number] for number, part in self._parts.items())
+        total = self._clips_of.total()
+        self._on_progress(Progress(self._stage, completed, total, "clip", name=name, reused=self._num_reused))
 
 
 def _plan(annotations: Annotations, out: Path) -> tuple[list[FrameJob], list[int]]:

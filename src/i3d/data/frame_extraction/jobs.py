@@ -21,11 +21,13 @@ import numpy.typing as npt
 from i3d.data.content import CHANGED, content_digest
 from i3d.data.flow_files import FILES, FlowFormat, write_flow_file
 from i3d.data.frame_folders import RECORD, FrameNaming
+from i3d.data.loading.view_stream import stated_num_frames
 from i3d.data.resume import is_current, read_record
 from i3d.data.shards import PackedPath, open_stored_video
 from i3d.errors import InputError, VideoError, abridged, first_line
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.atomic_files import unfinished_folder, write_atomically, writing_to
+from i3d.utils.process_pool import report_part
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, Align, consecutive_flows, flow_to_bytes
 from i3d.video.frame_names import is_image
@@ -236,7 +238,7 @@ def _write_frames(frames: Iterator[FrameHWC], part: Path, job: FrameJob, setting
 
 def _frames(video: Video, job: FrameJob, settings: FrameSettings) -> Iterator[FrameHWC]:
     """Yield the frames of the video or its part, resampled and resized; time 0 of a part is its first frame."""
-    between = None
+    between, total = None, stated_num_frames(video, fps=settings.fps)
     if job.start_seconds is not None or job.end_seconds is not None:
         between = video.frames_between(job.start_seconds, job.end_seconds)
 
@@ -246,7 +248,12 @@ def _frames(video: Video, job: FrameJob, settings: FrameSettings) -> Iterator[Fr
         height, width = short_side_size(*frame_HWC.shape[:2], short_side=settings.short_side)
         return resize_frame(frame_HWC, height=height, width=width)
 
-    yield from video.stream(fps=settings.fps, transform=resized, between=between)
+    if between is not None and total is not None:
+        total = round(total * (between[1] - between[0]) / max(video.num_frames, 1))
+    for number, frame_HWC in enumerate(video.stream(fps=settings.fps, transform=resized, between=between)):
+        if total is not None:
+            report_part(number, max(total, number))
+        yield frame_HWC
     if between is not None and video.frames_decoded < between[1]:
         raise VideoError(str(job.file), f"there is no frame {video.frames_decoded}", "check the file")
 

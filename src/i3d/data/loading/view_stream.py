@@ -29,7 +29,7 @@ class View(NamedTuple):
     """One view of a video."""
 
     clip_THWC: npt.NDArray[np.uint8]
-    seconds: float  # of the video that it covers, for progress
+    num_views: int | None  # of the whole video, as its header states it, for progress; None: unknown
 
 
 class EndOfVideo(NamedTuple):
@@ -75,7 +75,7 @@ class ViewSampler:
             flows = self.flow.stream(video, content, fps=protocol.fps)
             frames = (center_crop(flow_HW2[None], size=pre.crop)[0].copy() for flow_HW2 in flows)
         for clip_THWC in windows_of(frames, protocol):
-            yield View(clip_THWC, len(clip_THWC) / protocol.fps)
+            yield View(clip_THWC, _num_windows(video, protocol))
 
     def _clips(
         self, video: Video, protocol: ClipProtocol, content: str | None, *, name: str
@@ -90,8 +90,6 @@ class ViewSampler:
             indices_VT = sample(num_frames)
             wanted = np.unique(indices_VT)
             frames_THWC = self.flow.at(video, content, wanted, fps=rate)
-            spacing = rate or video.fps or 0.0
-            seconds_T = wanted / spacing if spacing else np.zeros(len(wanted))
         else:
             resize = partial(resize_checked, video, geometry=pre)
             expected, num_frames = 0, video.num_frames
@@ -99,15 +97,26 @@ class ViewSampler:
                 expected, indices_VT = num_frames, sample(num_frames)
                 wanted = np.unique(indices_VT)
                 sampled, num_frames = video.frames_at_and_count(wanted, transform=resize)
-            frames_THWC, seconds_T = sampled.frames_THWC, sampled.seconds_T
+            frames_THWC = sampled.frames_THWC
         video.frames_decoded = num_frames
         for indices_T in indices_VT:
             clip_THWC = frames_THWC[np.searchsorted(wanted, indices_T)]
-            duration = float(np.ptp(seconds_T[np.searchsorted(wanted, indices_T)]))
             crops = crop_views(clip_THWC, size=pre.crop, crops=protocol.crops)
-            yield from (View(crop_THWC, duration / len(crops)) for crop_THWC in crops)
+            yield from (View(crop_THWC, len(indices_VT) * len(crops)) for crop_THWC in crops)
         needed = protocol.clip_len if protocol.placement == "scattered" else _frames_of_clip(sample)
         return coverage_of(indices_VT, num_frames=num_frames), num_frames < needed
+
+
+def stated_num_frames(video: Video, *, fps: float | None) -> int | None:
+    """How many frames `stream` will yield at a rate, if the video is as long as its header states; None: unknown."""
+    if fps is None or not video.timed or video.stated_seconds is None:
+        return video.stated_frames
+    return max(round(video.stated_seconds * fps), 1)
+
+
+def _num_windows(video: Video, protocol: WindowProtocol) -> int | None:
+    num_frames = stated_num_frames(video, fps=protocol.fps)
+    return None if num_frames is None else len(windows(num_frames, max_frames=protocol.max_window_frames))
 
 
 def _frames_of_clip(sample: Callable[[int], npt.NDArray[np.int64]]) -> int:

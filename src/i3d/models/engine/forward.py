@@ -3,6 +3,7 @@
 Letters in names: V views, T frames, H rows, W columns, C channels, K classes.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -38,11 +39,23 @@ def forward(net: VideoNetwork | Engine, clips_VTHWC: Tensor, pre: Preprocessing)
 
 
 def forward_views(
-    net: VideoNetwork | Engine, views: Views, pre: Preprocessing, *, device: torch.device, max_views: int
+    net: VideoNetwork | Engine,
+    views: Views,
+    pre: Preprocessing,
+    *,
+    device: torch.device,
+    max_views: int,
+    on_part: Callable[[float], None] = lambda _: None,
 ) -> Tensor:
-    """Logits (V, K) float32, on the CPU, of all views of a video, at most `max_views` in one forward pass."""
-    on_device = views.to(device)
-    return torch.cat([forward(net, on_device.clips(*run), pre) for run in views.runs(max_views)]).cpu()
+    """Logits (V, K) float32, on the CPU, of all views of a video, at most `max_views` in one forward pass.
+
+    `on_part` is called after each pass with the fraction of the views that are done.
+    """
+    on_device, logits = views.to(device), []
+    for first, stop in views.runs(max_views):
+        logits.append(forward(net, on_device.clips(first, stop), pre))
+        on_part(stop / len(views))
+    return torch.cat(logits).cpu()
 
 
 def normalize(clips_VTHWC: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -1,8 +1,7 @@
 """Translate an MMAction2 config into a recipe and its lists of clips."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
@@ -10,14 +9,15 @@ from typing import Any, Final, Literal, NoReturn
 from pydantic import ValidationError
 
 from i3d.errors import InputError
+from i3d.recipes.mmaction2.learning_rate import Written, check_scaling, lr_batch, with_base_batch
 from i3d.recipes.mmaction2.model import Model, average_clips, read_blending, read_model
 from i3d.recipes.mmaction2.parse import Table
-from i3d.recipes.mmaction2.pipelines import read_pipeline
+from i3d.recipes.mmaction2.pipelines import check_normalised, read_pipeline
+from i3d.recipes.mmaction2.places import recipe_error
 from i3d.recipes.mmaction2.section import Section
-from i3d.recipes.mmaction2.training import DEVICES, read_evaluator, read_training_0, read_training_1
-from i3d.recipes.named import RECIPES
+from i3d.recipes.mmaction2.testing import TestOutput, read_test_output
+from i3d.recipes.mmaction2.training import read_training_0, read_training_1
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import first_error
 
 ONLY_IN_1: Final = {"train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
                     "default_hooks", "default_scope", "val_evaluator", "test_evaluator", "env_cfg"}  # fmt: skip
@@ -32,9 +32,9 @@ HARMLESS: Final = {
 REFUSED: Final = {
     "custom_imports": "imports code, and nothing of a config is executed",
     "module_hooks": "adds hooks to modules",
-    "model_wrapper_cfg": "wraps the model",
 }
 REFUSED_IN_TRAINING: Final = {
+    "model_wrapper_cfg": "wraps the model",
     "custom_hooks": "adds hooks of its own",
     "momentum_config": "changes the momentum",
     "omnisource": "trains on several data sets at once",
@@ -46,7 +46,8 @@ REFUSED_IN_TRAINING: Final = {
 MAX_SEED: Final = 2**32
 TOP_KEYS: Final = {  # other keys of a 0.x config and of a 1.x config
     0: {"model", "data", "optimizer", "optimizer_config", "lr_config", "total_epochs", "runner", "evaluation", "fp16",
-        "load_from", "resume_from", "work_dir", "train_cfg", "seed", "deterministic"},
+        "load_from", "resume_from", "work_dir", "train_cfg", "seed", "deterministic", "auto_scale_lr",
+        "eval_config", "output_config"},
     1: {"model", "train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
         "train_cfg", "default_hooks", "auto_scale_lr", "load_from", "work_dir", "randomness"},
 }  # fmt: skip
@@ -74,8 +75,8 @@ class Config:
     seed: int | None
     deterministic: bool
     notes: tuple[str, ...]  # assumptions and decisions, for the log
-    metrics: tuple[str, ...] = ()  # of its test; (): those that the classes have
-    top_k: tuple[int, ...] = ()
+    test_output: TestOutput = field(default_factory=TestOutput)
+    validates: bool = True  # it describes a validation
 
 
 def version_of(table: Table) -> int:
@@ -126,69 +127,48 @@ def from_config(
     fields |= _testing(model, parts, config)
     if "train" in parts and for_training:
         fields["training"] = _training(config, model, parts, version, fields["preprocessing"])
-    seed, deterministic = _seed(config if version == 0 else config.sub("randomness"))
+    seed, deterministic = _seed(config if version == 0 else config.sub("randomness"), for_training=for_training)
+    check_scaling(config, for_training=for_training)
     work_dir = config.take("work_dir", "")
-    metrics, top_k = read_evaluator(config, "test_evaluator") if version else ([], [])
-    _check_rest(config, version, [*HARMLESS, *REFUSED, *REFUSED_IN_TRAINING])
+    multi_label = model.multi_label
+    output = read_test_output(config, version, multi_label=multi_label, for_training=for_training, notes=notes)
+    _check_rest(config, version, for_training=for_training)
     workers = next((parts[split].num_workers for split in ("train", "test") if split in parts), 2)
     lists = {split: part.clips for split, part in parts.items() if part.clips is not None}
-    recipe = _validated(fields, where)
+    recipe = _validated(fields, config, parts, where)
     if recipe.training is not None:
         if base_batch is None:
-            base_batch, note = lr_batch(table, recipe)
+            written = Written(table, recipe)
+            base_batch, note = lr_batch(written, written)
             notes.append(note)
-        recipe = _with_base_batch(recipe, base_batch)
-    return Config(recipe, lists, workers, work_dir, seed, deterministic, tuple(notes), tuple(metrics), tuple(top_k))
-
-
-def lr_batch(table: Table, recipe: Recipe) -> tuple[int, str]:
-    """(clips of a step that the learning rate of a config is for, 0 if it is meant as it stands; why, for the log).
-
-    It is for a number of clips if the config turns on `auto_scale_lr`, if the run that wrote the config saved its
-    `gpu_ids`, or if the recipe is a published one.
-    """
-    assert recipe.training is not None
-    scaling, gpu_ids, batch = table.get("auto_scale_lr"), table.get("gpu_ids"), recipe.training.batch_size
-    base_batch, published = default_base_batch(table), published_name(recipe)
-    if isinstance(scaling, Table) and scaling.get("enable") is True:
-        why = "auto_scale_lr.enable=True"
-    elif isinstance(gpu_ids, list) and gpu_ids:
-        base_batch = len(gpu_ids) * batch
-        why = f"gpu_ids: the run that wrote the config had {len(gpu_ids)} x {batch} clips in a step"
-    elif published:
-        why = f"it is that of the published recipe {published}"
-    else:
-        return 0, (
-            f"the learning rate {recipe.training.optimizer.lr:g} is used as it is: the config is no published recipe; "
-            f"--auto-scale-lr of tools/train.py, or --set training.base_batch={base_batch} of `i3d train`, scales it"
-        )
-    return base_batch, f"the learning rate is for {base_batch} clips in a step and scaled to yours ({why})"
-
-
-def published_name(recipe: Recipe) -> str:
-    """The published recipe with the same settings; "" if there is none. Name and `base_batch` are not compared."""
-    same = _with_base_batch(recipe, 0)
-    names = (
-        name for name, one in RECIPES.items() if _with_base_batch(one, 0) == same.model_copy(update={"name": name})
+        recipe = with_base_batch(recipe, base_batch)
+    return Config(
+        recipe,
+        lists,
+        workers,
+        work_dir,
+        seed,
+        deterministic,
+        tuple(notes),
+        output,
+        validates="val" in parts,
     )
-    return next(names, "")
 
 
-def _with_base_batch(recipe: Recipe, base_batch: int) -> Recipe:
-    if recipe.training is None:
-        return recipe
-    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"base_batch": base_batch})})
-
-
-def _validated(fields: dict[str, Any], where: str) -> Recipe:
+def _validated(fields: dict[str, Any], config: Section, parts: dict[str, "_Split"], where: str) -> Recipe:
     try:
         return Recipe.model_validate_json(json.dumps(fields))
     except ValidationError as error:
-        raise InputError(f"{where}: as a recipe, {first_error(error)}") from error
+        tested = "test" if "test" in parts else "val"  # as `_testing` has it
+        datasets = {split: part.loader.sub("dataset") for split, part in ({"test": parts[tested]} | parts).items()}
+        raise recipe_error(error, config, datasets, where) from error
 
 
-def _seed(part: Section) -> tuple[int | None, bool]:
-    """(the seed, None if there is none; whether only repeatable operations are used)."""
+def _seed(part: Section, *, for_training: bool) -> tuple[int | None, bool]:
+    """(the seed, None if there is none; whether only repeatable operations are used), of a training."""
+    if not for_training:
+        part.ignore("seed", "deterministic", "diff_rank_seed")
+        return None, False
     seed = part.any("seed")
     if seed is not None and (type(seed) is not int or not 0 <= seed < MAX_SEED):
         raise part.wrong("seed", f"must be a whole number from 0 to {MAX_SEED - 1:,}, or None")
@@ -217,7 +197,9 @@ class _Split:
         data.only("power", 0, 0.0)
         if data.take("multi_class", False) is not multi_label:
             raise data.wrong("multi_class", "does not go with the loss of the model")
-        data.ignore("num_classes", "test_mode", "delimiter", "dynamic_length", "lazy_init", "serialize_data")
+        data.ignore(
+            "num_classes", "test_mode", "delimiter", "dynamic_length", "lazy_init", "serialize_data", "max_refetch"
+        )
         self.clips = self._clips(data)
         loader.ignore("persistent_workers", "pin_memory", "prefetch_factor", "collate_fn")
         loader.ignore("batch_size", "num_workers", "workers_per_gpu", "videos_per_gpu")
@@ -267,6 +249,7 @@ def data_loader(config: Section, split: str, version: int) -> Section | None:
         loader = config.sub(f"{split}_dataloader")
         return loader if loader.table else None
     data = config.sub("data")
+    data.ignore("persistent_workers")
     dataset, own = data.sub(split), data.sub(f"{split}_dataloader")
     for part in (dataset, own):  # the section below reads them
         part.ignore(*part.table)
@@ -291,9 +274,7 @@ def _testing(model: Model, parts: dict[str, _Split], config: Section) -> dict[st
         raise config.wrong(key, "is missing, which has the test pipeline", f"add it, or {todo}")
     test, average = parts[split].pipeline, model.average or "prob"
     for part in parts.values():
-        if bool(part.pipeline.norm) == bool(model.norm):
-            why = "normalises a second time, after data_preprocessor" if model.norm else "has no Normalize"
-            raise part.loader.sub("dataset").wrong("pipeline", why, "normalise once")
+        check_normalised(part.loader.sub("dataset"), part.pipeline.norm, model.norm)
         if (part.modality == "Flow") != (model.network["in_channels"] == 2):
             raise part.loader.sub("dataset").wrong("modality", "does not go with in_channels of the backbone")
     norm = model.norm or test.norm
@@ -352,17 +333,7 @@ def _no_geometry(part: _Split) -> NoReturn:
     )
 
 
-def default_base_batch(table: Table) -> int:
-    """Clips of a step of the run that a published config is for: as given, or those of eight devices."""
-    scaling = table.get("auto_scale_lr")
-    if isinstance(scaling, Table) and type(scaling.get("base_batch_size")) is int:
-        return int(scaling["base_batch_size"])
-    loader = table.get("train_dataloader", table.get("data"))
-    sizes = [loader.get(key) for key in ("batch_size", "videos_per_gpu")] if isinstance(loader, Table) else []
-    return DEVICES * next((size for size in sizes if type(size) is int), 1)
-
-
-def _check_rest(config: Section, version: int, harmless: Sequence[str]) -> None:
+def _check_rest(config: Section, version: int, *, for_training: bool) -> None:
     """Other names at the top level are variables, which MMAction2 ignores too; a likely typo is an error."""
     if version == 1:
         for key in ("val_cfg", "test_cfg"):
@@ -370,10 +341,10 @@ def _check_rest(config: Section, version: int, harmless: Sequence[str]) -> None:
             loop.ignore("type")
             loop.only("fp16", False)
     config.close_parts()
-    for key in ("resume_from", "resume"):
+    for key in ("resume_from", "resume") if for_training else ():
         if isinstance(config.any(key), str):
             raise config.wrong(key, "cannot be gone on with here", "write load_from to start from its weights")
-    known = {*harmless, *TOP_KEYS[version]}
+    known = {*HARMLESS, *REFUSED, *REFUSED_IN_TRAINING, *TOP_KEYS[version]}
     for key in config.table.keys() - known:
         if near := get_close_matches(key, known, n=1, cutoff=0.9):
             raise config.wrong(key, "is not supported", f"did you mean {near[0]}?")

@@ -12,7 +12,7 @@ TORCHVISION = re.compile(r"torchvision://(resnet(?:18|34|50|101))")
 BLENDING = {"MixupBlending": "mixup_alpha", "CutmixBlending": "cutmix_alpha"}
 LOSSES = ("CrossEntropyLoss", "BCELossWithLogits")
 TRAINING_KEYS = {  # of the parts of a model, which only training reads
-    "": ("train_cfg",),
+    "": ("train_cfg", "init_cfg"),
     "backbone": ("pretrained", "pretrained2d", "init_cfg"),
     "cls_head": ("init_std", "label_smooth_eps", "multi_class"),
     "data_preprocessor": ("blending",),
@@ -54,7 +54,7 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
     for blended in (preprocessor, model.sub("train_cfg")) if for_training else ():
         mixup |= read_blending(blended, num_classes=network["num_classes"])
     if "data_preprocessor" in model:
-        preprocessor.only("type", "ActionDataPreprocessor", "mmaction.ActionDataPreprocessor")
+        preprocessor.only_class("type", "ActionDataPreprocessor")
         preprocessor.only("format_shape", "NCTHW")
         norm = normalisation(preprocessor)
     averages = [average_clips(part) for part in (testing, head) if "average_clips" in part]
@@ -112,8 +112,9 @@ def _network(backbone: Section, *, version: int, notes: list[str], for_training:
         if part.table:
             part.choose(key, *kinds)
         part.only("eps", 1e-5)
-        part.only("requires_grad", True)
-        part.ignore("inplace", "type")
+        if for_training:
+            part.only("requires_grad", True)
+        part.ignore("inplace", "type", "requires_grad")
     sync = backbone.sub("norm_cfg").kind == "SyncBN"
     depth = backbone.take("depth", 50)
     if depth not in RESNET_BLOCKS:
@@ -171,9 +172,11 @@ def _shortest(stage: list[int]) -> tuple[int, ...]:
 def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...], *, for_training: bool) -> dict[str, Any]:
     part = backbone.sub("non_local_cfg")
     norm = part.sub("norm_cfg")
-    norm.only("type", "BN3d", "BN")
-    norm.only("requires_grad", True)
-    part.only("type", "NonLocal3d")
+    norm.only_class("type", "BN3d", "BN")
+    if for_training:
+        norm.only("requires_grad", True)
+    norm.ignore("requires_grad")
+    part.only_class("type", "NonLocal3d")
     if not any(map(any, non_local)):
         part.ignore(*part.table)
         return {}
@@ -217,7 +220,7 @@ def _init(backbone: Section) -> str:
     part, key = backbone, "pretrained"
     if "init_cfg" in backbone:
         part, key = backbone.sub("init_cfg"), "checkpoint"
-        part.only("type", "Pretrained")
+        part.only_class("type", "Pretrained")
     backbone.ignore("init_cfg", "pretrained")
     name = part.take(key, "")
     if match := TORCHVISION.fullmatch(name):

@@ -15,6 +15,7 @@ CROPS: Final = {"CenterCrop": "center", "ThreeCrop": "three", "TenCrop": "ten"}
 # The order of steps.
 ORDER: Final = ("sample", "frames", "flip", "rotate", "colour", "normalise")
 RANDOM_CROPS: Final = ("random_resized", "multi_scale", "random")
+LAZY: Final = ("Resize", "CenterCrop", "RandomCrop", "RandomResizedCrop", "MultiScaleCrop", "Flip")  # can be so
 
 
 @dataclass
@@ -31,6 +32,9 @@ class Pipeline:
     end: str = "end with CenterCrop, or with Resize(scale=(224, 224), keep_ratio=False)"  # where it ends otherwise
     stage: int = 0  # in ORDER
     changed: tuple[Section, int] | None = None  # the step that is RandAugment, and how many operations precede it
+    lazy: list[Section] = field(default_factory=list)  # steps that are to be fused
+    first_lazy: int = 0  # the number of operations before them
+    fused: tuple[int, int] | None = None  # the operations from..to which, with a random crop, are fused
 
     def comes(self, stage: str, step: Section) -> None:
         if ORDER.index(stage) < self.stage:
@@ -48,14 +52,40 @@ class Pipeline:
             if self.changed[1] == len(self.operations):
                 raise step.wrong("type", "follows RandAugment", "move RandAugment to the end")
 
+    def note_lazy(self, step: Section) -> None:
+        """Note a lazy step. Only lazy ones may come between the first of them and Fuse, as in MMAction2."""
+        if step.kind in LAZY and step.take("lazy", False):
+            if step.kind == "Flip" and any(one.kind == "Flip" for one in self.lazy):
+                raise step.wrong("type", "is there twice before Fuse", "flip once")
+            self.first_lazy = self.first_lazy if self.lazy else len(self.operations)
+            self.lazy.append(step)
+        elif step.kind == "Fuse":
+            if not self.lazy:
+                raise step.wrong("type", "has no lazy step before it", "leave it out, or write lazy=True in them")
+            self._fuse(self.first_lazy)
+        elif self.lazy:
+            raise step.wrong("type", f"follows {self.lazy[-1].kind}(lazy=True)", "put Fuse between the two")
+
+    def _fuse(self, first: int) -> None:
+        """The operations from `first` on become one crop and one resize of the frame."""
+        self.lazy = []
+        kinds = [operation["kind"] for _, operation in self.operations[first:]]
+        if "resize" not in kinds[:-1]:
+            return  # crops, then at most one resize: the same as one after the other
+        if set(kinds) & set(RANDOM_CROPS):
+            self.fused = first, len(self.operations)
+            return
+        steps = tuple(operation for _, operation in self.operations[first:])
+        self.operations[first:] = [(self.operations[-1][0], {"kind": "fused", "steps": steps})]
+
     def scored(self) -> dict[str, Any]:
         """The fields of `FrameGeometry`; {} without resizes and crops. The last crop, if nothing follows, is scored."""
         if not self.operations:
             return {}
         *before, (step, last) = self.operations
-        if last["kind"] == "resize":
+        if last["kind"] in ("resize", "fused"):
             before = self.operations  # the whole of a square frame
-        crop = self._square(step, last.get("size"))
+        crop = self._square(step, last)
         steps, short_side = _split([_fixed(*one) for one in before])
         return {"steps": steps, "short_side": short_side, "crop": crop}
 
@@ -68,9 +98,9 @@ class Pipeline:
             return {}
         kinds = [operation["kind"] for _, operation in self.operations]
         random = [place for place, kind in enumerate(kinds) if kind in RANDOM_CROPS]
-        centre = [place for place, kind in enumerate(kinds) if kind == "crop_center"]
+        centre = [i for i, kind in enumerate(kinds) if kind == "crop_center" and "fused" not in kinds[i:]]
         at = (random or centre or [len(kinds)])[-1]
-        size = self._square(self.operations[-1][0], self.operations[-1][1].get("size"))
+        size = self._square(*self.operations[-1])
         for step, _ in self.operations[at + 1 : -1]:
             raise step.wrong("type", "comes between a crop and the last resize", "leave it out")
         if at < len(kinds) - 1 and kinds[-1] != "resize":
@@ -78,8 +108,8 @@ class Pipeline:
         crop: dict[str, Any] = {"kind": "center"}
         if at < len(kinds):
             step, crop = self.operations[at]
-            side = self._square(step, crop["size"]) if "size" in crop else size
-            snapped = self._square(step, crop["input_size"]) if crop.get("input_size") else size
+            side = self._square(step, crop) if "size" in crop else size
+            snapped = self._square(step, {"size": crop["input_size"]}) if crop.get("input_size") else size
             crop = {key: value for key, value in crop.items() if key not in ("size", "input_size")}
             crop |= {} if snapped == size else {"input_size": snapped}
             crop |= {"kind": "center"} if crop["kind"] == "crop_center" else {}
@@ -88,11 +118,23 @@ class Pipeline:
             if place != at:
                 raise self.changed[0].wrong("type", "is not next to a crop", "move it before the random crop, or last")
             self.augmentation["rand_augment"]["before_crop"] = True
-        steps, resize = _split([_fixed(*one) for one in self.operations[:at]], exact=True)
-        return {**self.augmentation, "steps": steps, "resize": resize, "crop": crop, "size": size}
+        resizes = self._before_crop(at)
+        return {**self.augmentation, **resizes, "crop": crop, "size": size}
 
-    def _square(self, step: Section, size: tuple[int, int] | None) -> int:
-        """The side of what the last resize or crop leaves, (height, width). Anything but a square is an InputError."""
+    def _before_crop(self, at: int) -> dict[str, Any]:
+        """The fields of `Augmentation` for what comes before the crop, which is the operation `at`."""
+        first, end = self.fused or (at, at)
+        steps, resize = _split([_fixed(*one) for one in self.operations[:at]], exact=True)
+        if not first < at < end:
+            return {"steps": steps, "resize": resize}
+        if at - first > 1 or resize is None:
+            why = "is lazy before a random crop, where one Resize to a short side or to a size may be"
+            raise self.operations[first][0].wrong("type", why, "write lazy=False")
+        return {"steps": steps, "resize": resize, "fused": True if end == len(self.operations) else "crop"}
+
+    def _square(self, step: Section, operation: dict[str, Any]) -> int:
+        """The side of what a resize or crop leaves. Anything but a square is an InputError."""
+        size: tuple[int, int] | None = operation.get("steps", (operation,))[-1].get("size")  # height, width
         if size is None or size[0] != size[1]:
             raise step.wrong("type", "does not bring frames to squares of one size", self.end)
         return size[0]
@@ -100,7 +142,7 @@ class Pipeline:
 
 def _fixed(step: Section, operation: dict[str, Any]) -> dict[str, Any]:
     """A resize or a centre crop, which are the same for all frames; another operation is an InputError."""
-    if operation["kind"] not in ("resize", "crop_center"):
+    if operation["kind"] not in ("resize", "crop_center", "fused"):
         raise step.wrong("type", "is followed by a resize or a crop that ours have before it", "change the order")
     return operation
 
@@ -117,6 +159,7 @@ def read_pipeline(steps: list[Section], *, for_training: bool, placement: str) -
     pipeline = Pipeline(placement=placement)
     for step in steps:
         kind = step.kind
+        pipeline.note_lazy(step)
         if kind in INTO_VIDEOS or kind in INTO_FRAMES:
             step.only("mode", "accurate")  # others give frames nearby
             step.ignore(*step.table)  # the decoder does not change the frames
@@ -134,15 +177,16 @@ def read_pipeline(steps: list[Section], *, for_training: bool, placement: str) -
             pipeline.norm = normalisation(step)
         elif kind == "Resize":
             pipeline.comes("frames", step)
-            pipeline.operations.append((step, _resize(step, pipeline)))
+            pipeline.operations.append((step, _resize(step)))
         elif kind == "CenterCrop":
             pipeline.comes("frames", step)
             pipeline.operations.append((step, {"kind": "crop_center", "size": _sides(step, "crop_size")}))
-            _lazy(step, pipeline)
         elif for_training:
             _train_step(step, kind, pipeline)
         else:
             _test_step(step, kind, pipeline)
+    if pipeline.lazy:
+        raise pipeline.lazy[-1].wrong("type", "is lazy, and no Fuse follows", "add dict(type='Fuse') after lazy steps")
     return pipeline
 
 
@@ -151,10 +195,22 @@ def normalisation(step: Section) -> dict[str, tuple[float, ...]]:
     step.only("to_bgr", False, why="must be False: networks take RGB here")
     step.only("to_rgb", False, why="must be False: frames are RGB already")
     step.only("adjust_magnitude", False)
+    for key, other in (("mean", "std"), ("std", "mean")):
+        if key not in step and other in step:
+            raise step.wrong(key, f"is missing beside {other}", "give both, or neither")
     return {key: tuple(float(v) for v in step.numbers(key)) for key in ("mean", "std") if key in step}
 
 
+def check_normalised(part: Section, norm: dict[str, Any], model_norm: dict[str, Any], *, key: str = "pipeline") -> None:
+    """An InputError unless either the pipeline of a data set normalises, or the model does."""
+    if bool(norm) == bool(model_norm):
+        why = "normalises a second time, after data_preprocessor" if norm else "has no Normalize"
+        raise part.wrong(key, why, "normalise once")
+
+
 def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str) -> dict[str, Any]:
+    if "clip_len" not in step:
+        raise step.wrong("clip_len", "is missing", "write clip_len=32")
     sampling = step.fields(clip_len=1, frame_interval=1, num_clips=1)
     step.only("keep_tail_frames", False)
     step.ignore("start_index")  # that of the dataset applies
@@ -175,14 +231,16 @@ def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str)
             raise step.wrong("test_mode", "is not True: clips would be drawn at random", "write test_mode=True")
         step.only("temporal_jitter", False)
         sampling["twice"] = step.take("twice_sample", False)
+        if sampling["clip_len"] == 1 and placement == "end_to_end" and not dense:  # the middle of each segment
+            sampling |= {"placement": "centred", "frame_interval": 1}
+            sampling.pop("target_fps", None)
     return sampling
 
 
-def _resize(step: Section, pipeline: Pipeline) -> dict[str, Any]:
+def _resize(step: Section) -> dict[str, Any]:
     """The fields of `Resize`. (-1, S) and (inf, S) keep the shape with a short side of S."""
     keep = step.take("keep_ratio", True)
     step.only("interpolation", "bilinear")
-    _lazy(step, pipeline)
     scale = step.any("scale")
     if type(scale) in (int, float):
         raise step.wrong("scale", "is a factor of the frame's own size", "give (-1, SIDE), or (WIDTH, HEIGHT)")
@@ -194,25 +252,19 @@ def _resize(step: Section, pipeline: Pipeline) -> dict[str, Any]:
     return {"kind": "resize", "within": (max(width, height), min(width, height))}
 
 
-def _lazy(step: Section, pipeline: Pipeline) -> None:
-    if step.take("lazy", False):
-        pipeline.augmentation["fused"] = True
-
-
 def _train_step(step: Section, kind: str, pipeline: Pipeline) -> None:
     augmentation = pipeline.augmentation
     match kind:
         case "RandomResizedCrop" | "MultiScaleCrop" | "RandomCrop":
             pipeline.comes("frames", step)
             pipeline.operations.append((step, _random_crop(step, kind)))
-            _lazy(step, pipeline)
         case "Flip":
             ratio, before = _flip(step), augmentation.get("flip", 0.0)
             if ratio:
                 pipeline.comes("flip", step)
             augmentation["flip"] = _either(ratio, before)
         case "Fuse":
-            augmentation["fused"] = True
+            pass
         case "ColorJitter":
             pipeline.comes("colour", step)
             pipeline.check_last_change(step)
@@ -324,7 +376,7 @@ def _test_step(step: Section, kind: str, pipeline: Pipeline) -> None:
             pipeline.crops = CROPS[kind]
             name = f"crop_{pipeline.crops}"
             pipeline.operations.append((step, {"kind": name, "size": _sides(step, "crop_size")}))
-            step.ignore("lazy")
+            step.only("lazy", False)
         case "Flip":
             if "flip_ratio" not in step:
                 raise step.wrong(

@@ -69,6 +69,11 @@ class Section:
             words = " or ".join(quoted(one) if isinstance(one, str) else str(one) for one in allowed)
             raise self.wrong(key, why or f"must be {words} here")
 
+    def only_class(self, key: str, *names: str) -> None:
+        """Check a key that names a class, with or without its package; only `names` are supported."""
+        if self.take(key, names[0]).rsplit(".", 1)[-1] not in names:
+            raise self.wrong(key, f"must be {' or '.join(map(quoted, names))} here")
+
     def ignore(self, *keys: str) -> None:
         """Accept keys that do not change what is computed."""
         self._taken.update(keys)

@@ -13,7 +13,7 @@ from i3d.recipes.mmaction2.model import OUR_HUB
 from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.pipelines import CROPS
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, FrameGeometry, ResNetSettings
+from i3d.recipes.settings import ClipProtocol, CropCenter, FrameGeometry, Fused, Resize, ResNetSettings
 from i3d.recipes.training import StepSchedule, Training
 
 BACKBONE = {"depth", "conv1_stride_t", "pool1_stride_t", "inflate", "non_local", "zero_init_residual"}
@@ -29,7 +29,9 @@ def to_config(recipe: Recipe, lists: dict[str, ClipList], *, version: int) -> Ta
         )
     pipelines = {
         "train": _pipeline(training, training.sampling, _train_steps(training.augmentation)),
-        "val": _test_pipeline(training, training.validation, pre.with_crop(training.validation_crop)),
+        "val": _test_pipeline(
+            training, training.validation, training.validation_geometry or pre.with_crop(training.validation_crop)
+        ),
         "test": _test_pipeline(training, recipe.protocol, pre),
     }
     norm = _dict(mean=list(pre.mean), std=list(pre.std))
@@ -80,7 +82,16 @@ def _pipeline(training: Training, sampling: TrainSampling | ClipProtocol, steps:
 
 def _test_pipeline(training: Training, how: ClipProtocol, geometry: FrameGeometry) -> Any:
     kind = next(name for name, crops in CROPS.items() if crops == how.crops)
-    steps = [_dict(type="Resize", scale=[-1, geometry.short_side]), _dict(type=kind, crop_size=geometry.crop)]
+    steps, short_side = list[Table](), geometry.short_side
+    match geometry.steps:  # of published recipes, only those of lazy pipelines
+        case (Fused(steps=(Resize(short_side=short_side), CropCenter())),):
+            steps = [_dict(type="Fuse")]
+    lazy = {"lazy": True} if steps else {}
+    steps = [
+        _dict(type="Resize", scale=[-1, short_side], **lazy),
+        _dict(type=kind, crop_size=geometry.crop, **lazy),
+        *steps,
+    ]
     return _pipeline(training, how, steps, test_mode=True)
 
 
@@ -95,6 +106,7 @@ def _train_steps(augmentation: Augmentation) -> list[Table]:
         _dict(type="Resize", scale=[size, size], keep_ratio=False, **lazy),
         _dict(type="Flip", flip_ratio=augmentation.flip, **lazy),
     ]
+    steps += [_dict(type="Fuse")] if lazy else []
     if degrees := augmentation.rotation_degrees:
         rotate = _dict(type="Rotate", rotate=[-degrees, degrees])
         dropout = _dict(type="Dropout", p=[0, augmentation.pixel_dropout])

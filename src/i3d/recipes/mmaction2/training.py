@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.section import Section
 
 STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")
@@ -11,9 +12,8 @@ LAYERS = {  # of `custom_keys`, as prefixes of the names of parameters
 }  # fmt: skip
 METRICS = {  # of AccMetric, and our names
     "top_k_accuracy": "top_k_accuracy", "mean_class_accuracy": "mean_class_accuracy",
-    "mmit_mean_average_precision": "mean_average_precision", "mean_average_precision": "mean_average_precision",
+    "mmit_mean_average_precision": "mmit_mean_average_precision", "mean_average_precision": "mean_average_precision",
 }  # fmt: skip
-DEVICES = 8  # published configs are for eight, unless they set auto_scale_lr
 
 
 def read_training_0(config: Section) -> dict[str, Any]:
@@ -31,8 +31,10 @@ def read_training_0(config: Section) -> dict[str, Any]:
     kinds = ("OptimizerHook", "GradientCumulativeOptimizerHook")
     if hook.choose("the optimiser's hook", *kinds, default="OptimizerHook") == "GradientCumulativeOptimizerHook":
         fields["accumulate"] = hook.take("cumulative_iters", 1)
+    hook.ignore("detect_anomalous_params")  # only reports
     fields["clip_grad_norm"] = _clip(hook.sub("grad_clip"))
     fields |= _evaluation(config.sub("evaluation"))
+    _check_checkpoints(config.sub("checkpoint_config"))
     if "fp16" in config:
         fields |= {"precision": "fp16", **_loss_scale(config.sub("fp16"), 512.0)}
     return fields | _ascend_amp(config)
@@ -66,15 +68,15 @@ def read_training_1(config: Section) -> dict[str, Any]:
     fields["validate_every"] = loop.take("val_interval", 1)
     fields["clip_grad_norm"] = _clip(wrapper.sub("clip_grad"))
     fields["accumulate"] = wrapper.take("accumulative_counts", 1)
-    wrapper.only("constructor", "DefaultOptimWrapperConstructor")
+    wrapper.only_class("constructor", "DefaultOptimWrapperConstructor")
     fields |= _paramwise(wrapper.sub("paramwise_cfg"))
     kinds = ("OptimWrapper", "AmpOptimWrapper")
     if wrapper.choose("the optimiser's wrapper", *kinds, default="OptimWrapper") == "AmpOptimWrapper":
-        wrapper.only("dtype", "float16", "bfloat16")
+        wrapper.only("dtype", "float16", "bfloat16", None)
         scale = _loss_scale(wrapper)
         is_fp16 = wrapper.take("dtype", "float16") == "float16"
         fields |= {"precision": "fp16", **scale} if is_fp16 else {"precision": "bf16"}
-    first = read_evaluator(config, "val_evaluator")[0][:1]
+    first = read_evaluators(config.each("val_evaluator"))[0][:1]
     fields |= _schedulers(config.each("param_scheduler"), epochs=epochs, lr=optimizer["lr"])
     return {
         "schedule": {"kind": "step", "epochs": (), "gamma": 0.1},
@@ -83,10 +85,10 @@ def read_training_1(config: Section) -> dict[str, Any]:
     }
 
 
-def read_evaluator(config: Section, key: str) -> tuple[list[str], list[int]]:
-    """(the metrics of an evaluator of 1.x, its numbers of top-k); none if the config has no such evaluator."""
+def read_evaluators(parts: list[Section]) -> tuple[list[str], list[int]]:
+    """(the metrics of the evaluators of 1.x, their numbers of top-k)."""
     names, top_k = list[str](), list[int]()
-    for part in config.each(key):
+    for part in parts:
         part.choose("the evaluator", "AccMetric")
         part.ignore("collect_device", "prefix", "collect_dir")
         listed = part.any("metric_list")
@@ -104,7 +106,7 @@ def read_optimizer(optimizer: Section, assignment: str) -> dict[str, Any]:
     if "lr" not in optimizer:
         example = assignment.format("dict(type='SGD', lr=0.01, momentum=0.9)")
         raise optimizer.wrong("lr", "is missing", f"write {example}")
-    optimizer.only("constructor", "DefaultOptimizerConstructor")
+    optimizer.only_class("constructor", "DefaultOptimizerConstructor")
     kinds = ("SGD", "Adam", "AdamW")
     is_npus = optimizer.kind == "NpuFusedSGD"  # the Ascend port's, the same in one kernel
     kind = "SGD" if is_npus else optimizer.choose("the optimizer", *kinds)
@@ -155,17 +157,27 @@ def _loss_scale(part: Section, default: float = 0.0) -> dict[str, float]:
     value = part.any("loss_scale")
     if value is None:
         return {"loss_scale": default}
+    if isinstance(value, Table):
+        scaler = part.sub("loss_scale")
+        scaler.ignore("init_scale", "growth_interval")  # how soon a dynamic scale finds its value
+        scaler.only("mode", "dynamic")
+        scaler.only("growth_factor", 2, 2.0)
+        scaler.only("backoff_factor", 0.5)
+        scaler.only("enabled", True)
+        return {"loss_scale": 0.0}
     if value == "dynamic":
         return {"loss_scale": 0.0}
     if type(value) not in (int, float):
-        raise part.wrong("loss_scale", "must be a number or 'dynamic'")
+        raise part.wrong("loss_scale", "must be a number, 'dynamic', or a dict of a dynamic scale")
     return {"loss_scale": float(value)}
 
 
 def _schedule_0(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
-    part.only("by_epoch", True)
     fields: dict[str, Any]
-    match part.any("policy"):
+    policy, by_epoch = part.any("policy"), part.take("by_epoch", True)
+    if policy != "CosineAnnealing":
+        part.only("by_epoch", True)
+    match policy:
         case "step" | "Step":
             value = part.any("step")
             steps = list(range(value, epochs, value)) if type(value) is int and value > 0 else value
@@ -174,7 +186,8 @@ def _schedule_0(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
             fields = {"schedule": {"kind": "step", "epochs": tuple(steps), "gamma": part.take("gamma", 0.1)}}
             part.only("min_lr", None)
         case "CosineAnnealing":
-            fields = {"schedule": {"kind": "cosine", "end": _cosine_end(part, "min_lr", "min_lr_ratio", lr)}}
+            end = _cosine_end(part, "min_lr", "min_lr_ratio", lr)
+            fields = {"schedule": {"kind": "cosine", "end": end, "by_epoch": by_epoch}}
         case "fixed" | "Fixed" | None:
             fields = {"schedule": {"kind": "step", "epochs": ()}}
         case _:
@@ -210,9 +223,10 @@ def _schedulers(parts: list[Section], *, epochs: int, lr: float) -> dict[str, An
 
 def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
     """One scheduler of 1.x. Its milestones and its cosine count from `begin`, as in MMEngine."""
-    part.ignore("convert_to_iter_based", "verbose", "last_step")  # the learning rate changes after every step here
+    part.ignore("verbose", "last_step")
+    by_epoch = not part.take("convert_to_iter_based", False)  # else it changes after every step
     if part.kind == "LinearLR":
-        return _warmup_1(part)
+        return _warmup_1(part, by_epoch=by_epoch)
     part.only("by_epoch", True)
     begin, end = part.take("begin", 0), min(part.take("end", epochs), epochs)
     match part.kind:
@@ -226,17 +240,20 @@ def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
             if end < min(begin + length, epochs) or end > begin + length:
                 raise part.wrong("T_max", f"must be end - begin, which is {end - begin}")
             of_run = {} if begin == 0 and length == epochs else {"begin": begin, "length": length}
-            return {"schedule": {"kind": "cosine", "end": _cosine_end(part, "eta_min", "eta_min_ratio", lr), **of_run}}
+            end_factor = _cosine_end(part, "eta_min", "eta_min_ratio", lr)
+            return {"schedule": {"kind": "cosine", "end": end_factor, "by_epoch": by_epoch, **of_run}}
     raise part.unknown("the schedule", "MultiStepLR, StepLR, CosineAnnealingLR, LinearLR")
 
 
-def _warmup_1(part: Section) -> dict[str, Any]:
+def _warmup_1(part: Section, *, by_epoch: bool) -> dict[str, Any]:
     part.only("begin", 0)
     part.only("end_factor", 1, 1.0)
     if "end" not in part:
         raise part.wrong("end", "is missing: the warm-up would not end", "write end=10")
-    key = "warmup_epochs" if part.take("by_epoch", True) else "warmup_steps"
-    return {key: part.take("end", 0), "warmup_start": part.take("start_factor", 1 / 3), "warmup_within": True}
+    fields = {"warmup_start": part.take("start_factor", 1 / 3), "warmup_within": True}
+    if not part.take("by_epoch", True):
+        return {"warmup_steps": part.take("end", 0), **fields}
+    return {"warmup_epochs": part.take("end", 0), "warmup_by_epoch": by_epoch, **fields}
 
 
 def _evaluation(part: Section) -> dict[str, Any]:
@@ -272,6 +289,12 @@ def _best(
     raise part.wrong(key, "is not supported", f"use 'auto', {names[0]!r} or {names[1]!r}")
 
 
+def _check_checkpoints(part: Section) -> None:
+    """When checkpoints are saved is decided by i3d, where to by --work-dir."""
+    part.only("out_dir", None, why="saves elsewhere than in the folder of the run (--work-dir), where ours are")
+    part.ignore(*part.table)
+
+
 HOOKS = {  # of 1.x, about logs and order; of each the type that MMAction2 gives it
     "runtime_info": "RuntimeInfoHook", "timer": "IterTimerHook", "logger": "LoggerHook",
     "param_scheduler": "ParamSchedulerHook", "checkpoint": "CheckpointHook", "sampler_seed": "DistSamplerSeedHook",
@@ -282,11 +305,11 @@ HOOKS = {  # of 1.x, about logs and order; of each the type that MMAction2 gives
 def _hooks(part: Section, first: Any = None) -> dict[str, Any]:
     """1.x's default_hooks: all but the best checkpoint and the early stop are about logs. `first`: of the metrics."""
     for name, kind in HOOKS.items():
-        part.sub(name).only("type", kind)
+        part.sub(name).only_class("type", kind)
         if name not in ("checkpoint", "early_stopping"):
             part.sub(name).ignore(*part.sub(name).table)
     checkpoint = part.sub("checkpoint")
-    checkpoint.ignore(*checkpoint.table)
+    _check_checkpoints(checkpoint)
     fields = _best(checkpoint, first=first, names=("acc/top1", "acc/mean1"))
     if "early_stopping" in part:
         stop = part.sub("early_stopping")

@@ -7,7 +7,7 @@ from i3d.errors import InputError, WeightsError
 from i3d.recipes.mmaction2.from_config import data_loader, version_of
 from i3d.recipes.mmaction2.model import average_clips, read_model
 from i3d.recipes.mmaction2.parse import Table, assignments
-from i3d.recipes.mmaction2.pipelines import Pipeline, read_pipeline
+from i3d.recipes.mmaction2.pipelines import Pipeline, check_normalised, read_pipeline
 from i3d.recipes.mmaction2.section import Section
 from i3d.recipes.settings import ResNetSettings
 from i3d.weights.foreign.shapes import STORED_NAMES, stored_settings
@@ -49,12 +49,15 @@ def read_saved_config(
         section = Section(model, "model", PLACE)
         read = read_model(section, version=stem, notes=[], for_training=False)
         section.close()
-        steps = _test_steps(config, version_of(table))
+        part, key = _test_pipeline(config, version_of(table))
+        steps = part.each(key) if part is not None else []
         placement = "end_to_end" if version else "centred"
         pipeline = read_pipeline(steps, for_training=False, placement=placement) if steps else Pipeline()
         geometry = pipeline.scored()
         if steps and not geometry:
             raise steps[-1].wrong("type", "ends a pipeline that does not bring frames to squares of one size")
+        if part is not None and steps:
+            check_normalised(part, pipeline.norm, read.norm, key=key)
         average = read.average or average_clips(config.sub("test_cfg"))
         for step in steps:
             step.close()
@@ -79,10 +82,10 @@ def read_saved_config(
     return network, read.multi_label, protocol | averaged, {**geometry, **pipeline.norm, **read.norm}
 
 
-def _test_steps(config: Section, version: int) -> list[Section]:
-    """The steps of the pipeline that the config tests by: that of its test, of its validation, or of a variable."""
+def _test_pipeline(config: Section, version: int) -> tuple[Section | None, str]:
+    """(part, key) of the pipeline that the config tests by: that of its test, of its validation, or of a variable."""
     for split in ("test", "val"):
         loader = data_loader(config, split, version)
         if loader is not None and "pipeline" in (data := loader.sub("dataset")):
-            return data.each("pipeline")
-    return next((config.each(name) for name in ("test_pipeline", "val_pipeline") if name in config), [])
+            return data, "pipeline"
+    return next(((config, name) for name in ("test_pipeline", "val_pipeline") if name in config), (None, ""))

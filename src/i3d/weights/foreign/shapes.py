@@ -12,6 +12,10 @@ INCEPTION_HEAD: Final = "logits.conv3d.weight"
 RESNET_HEAD: Final = "fc.weight"
 STORED_NAMES: Final = ("type", "depth", "conv1_kernel", "inflate", "inflate_style", "non_local", "non_local_cfg")
 
+ONLY_IN_TRAINING: Final = frozenset({
+    "dropout", "frozen_stages", "norm_eval", "activation_checkpointing", "zero_init_residual",
+})  # fmt: skip
+
 
 def network_from_shapes(shapes: Mapping[str, Shape]) -> NetworkSettings:
     """The settings that a state dict with our keys shows; the others have their defaults and are not set."""
@@ -75,6 +79,25 @@ def computed_settings(network: NetworkSettings) -> tuple[Any, ...]:
     block = (s.non_local_mode, s.non_local_use_scale) if any(map(any, s.non_local_at)) else ()
     strides = (s.conv1_stride_t, s.pool1, s.pool1_stride_t, s.pool2, s.temporal_strides)
     return *stored_settings(s), *strides, block
+
+
+def differing_settings(own: NetworkSettings, wanted: NetworkSettings) -> str:
+    """In which settings two networks compute different things or have other widths; "" if in none."""
+    if computed_settings(own) == computed_settings(wanted) and _widths(own) == _widths(wanted):
+        return ""
+    if own.kind != wanted.kind:
+        return f"{own.description}, not {wanted.description}"
+    equal = set(ONLY_IN_TRAINING)
+    if isinstance(own, ResNetSettings) and isinstance(wanted, ResNetSettings):  # patterns may be written differently
+        equal |= {"inflate"} if own.inflated == wanted.inflated else set()
+        equal |= {"non_local"} if own.non_local_at == wanted.non_local_at else set()
+    before, after = own.model_dump(exclude=equal), wanted.model_dump(exclude=equal)
+    return ", ".join(f"{key} {value}, not {after[key]}" for key, value in before.items() if value != after[key])
+
+
+def _widths(network: NetworkSettings) -> tuple[int, ...]:
+    base = network.base_channels if isinstance(network, ResNetSettings) else 0
+    return network.in_channels, network.num_classes, base
 
 
 def _inflation(shapes: Mapping[str, Shape], stages: tuple[int, ...], conv: str) -> dict[str, Any]:

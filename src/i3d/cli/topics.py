@@ -1,0 +1,130 @@
+"""`i3d help`: the help of a command, and what i3d can and cannot do, topic by topic.
+
+`TOPICS` is the table of the README too: `python -m i3d.cli.topics` prints it for a copy.
+"""
+
+import shutil
+import textwrap
+from typing import Annotated, Final, NamedTuple
+
+from cyclopts import Parameter
+
+from i3d.cli.options import INPUT
+from i3d.cli.usage import command
+from i3d.errors import InputError, abridged
+
+
+class Topic(NamedTuple):
+    """What users ask for: the command that does it, and what i3d does not do, with what does."""
+
+    name: str
+    here: str = ""
+    elsewhere: str = ""
+
+
+TOPICS: Final = (
+    Topic("predict", "`i3d predict clip.mp4`: RGB, optical flow, two streams; `--annotate out.mp4` draws the labels"),
+    Topic("own classes", "`i3d train --data clips/ --work-dir my`: one folder of clips for each class"),
+    Topic("recipes", "`i3d train --recipe my.yaml --data clips.csv --work-dir run`: published settings; DDP, FSDP"),
+    Topic("test", "`i3d test my --data clips.csv --report report.html`: any protocol, exact resume, reports"),
+    Topic(
+        "features",
+        "`i3d features clip.mp4 --out features`: any layer, windows, crops, rates; npy, npz, HDF5, Parquet",
+    ),
+    Topic("flow", "`i3d flow clip.mp4 --out flow`: TV-L1, DIS, Farneback", "learned flow: use RAFT of torchvision"),
+    Topic(
+        "two streams",
+        "`i3d predict clip.mp4 --flow-model flow.safetensors`",
+        "weights of flow: use those of pytorch-i3d or kinetics-i3d (`i3d convert`)",
+    ),
+    Topic(
+        "networks",
+        "`i3d models`: Inception-I3D; I3D-ResNet 18, 34, 50, 101, heavy, non-local; your own: CONTRIBUTING.md",
+        "SlowFast, X3D, transformers: use MMAction2, PyTorchVideo, Hugging Face transformers",
+    ),
+    Topic("weights", "`i3d convert epoch_100.pth mine.safetensors`: those of MMAction2, DeepMind, MindSpore, timm"),
+    Topic("addresses", "", "URLs, YouTube: use yt-dlp or curl, then `i3d predict clip.mp4`"),
+    Topic("camera", "", "live video: use ffmpeg to record a part, or MMAction2's webcam demo"),
+    Topic(
+        "when",
+        "`i3d features clip.mp4 --out features --preset localisation-16-25fps`: the input of such models",
+        "times of actions in a video: use ActionFormer or OpenTAD",
+    ),
+    Topic("where", "", "who does what: use MMAction2 (AVA); objects: Ultralytics YOLO"),
+    Topic("skeletons", "", "poses: use MMAction2's PoseC3D or PYSKL"),
+    Topic("audio", "", "sound: use PANNs, or AST of Hugging Face transformers"),
+    Topic("text", "", "search and classes by words: use X-CLIP of Hugging Face transformers"),
+    Topic("explain", "`i3d test my --data clips.csv --frame-order frozen`: motion or scenery", "heat maps: use Captum"),
+    Topic("FVD", "", "distance between sets of videos: use cd-fvd"),
+    Topic("export", "`i3d convert my mine.safetensors`: one file", "ONNX, TensorRT: use `torch.onnx.export`"),
+    Topic("server", "", "HTTP: use FastAPI with `i3d.Predictor`, or NVIDIA Triton"),
+    Topic("web page", "`i3d test my --data clips.csv --report report.html`: a page of a test", "a demo: use Gradio"),
+    Topic(
+        "cluster",
+        "`torchrun --nproc-per-node 8 -m i3d train ...`: several processes; several hosts, by `--nnodes`, are untested",
+        "queues and retries: use Slurm or TorchX",
+    ),
+    Topic(
+        "GPU",
+        "`i3d predict clip.mp4 --device cuda --precision auto`; CUDA, MPS, NPU and fp16 are written and not tested",
+    ),
+    Topic("systems", "Linux on x86-64 is tested, macOS is not", "Windows: use WSL 2"),
+    Topic("video files", "containers and codecs of FFmpeg within a list of formats, GIF, frame folders, arrays"),
+)
+ALL: Final = "topics"
+
+
+def help_(
+    *names: Annotated[str, Parameter(group=INPUT, help="topics, a topic, or a command.")],
+) -> None:
+    """Answer whether i3d can do something, or print the help of a command.
+
+    `topics` prints what it can do, with the command, and what it cannot, with a tool that can.
+
+    Examples:
+      i3d help topics
+      i3d help camera
+      i3d help data preview
+    """
+    from i3d.cli.main import COMMANDS, app
+
+    name = " ".join(names)
+    known = {topic.name.lower(): topic for topic in TOPICS}
+    if name == ALL:
+        print("\n".join(_lines(topic) for topic in TOPICS))
+    elif not names or (names[0] in {name for name, *_ in COMMANDS} and name.lower() not in known):
+        app.meta([*names, "--help"])
+    elif name.lower() in known:
+        print(_lines(known[name.lower()]))
+    else:
+        raise InputError(f"{name}: is no topic and no command; topics are {abridged([*known], len(known))}")
+
+
+def readme_table() -> str:
+    """The table of the README."""
+    rows = ["| | here | not here |", "|---|---|---|"]
+    return "\n".join(
+        [*rows, *(f"| {topic.name} | {topic.here} | {topic.elsewhere} |".replace("  ", " ") for topic in TOPICS)]
+    )
+
+
+def _lines(topic: Topic) -> str:
+    """The answer as lines that fit the terminal."""
+    text = "; ".join([*filter(None, [topic.here]), *(["not here: " + topic.elsewhere] if topic.elsewhere else [])])
+    start = f"{topic.name:<12}"
+    width = min(max(shutil.get_terminal_size().columns, 40), 120)
+    lines = textwrap.wrap(
+        text.replace("`", ""),
+        width,
+        initial_indent=start,
+        subsequent_indent=" " * 12,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
+
+
+app = command(help_, "help")
+
+if __name__ == "__main__":
+    print(readme_table())

@@ -1,0 +1,25 @@
+"""Sources of videos that are no files: addresses, live streams and cameras."""
+
+import os
+import re
+from typing import Final
+
+# `Path` makes one slash of two.
+STREAM: Final = re.compile(r"(rtsps?|rtmps?|udp|srt|mms|rtp|tcp):/", re.IGNORECASE)
+ADDRESS: Final = re.compile(r"(https?|ftps?|s3|gs):/|(www\.|m\.)?youtu(be\.com|\.be)/", re.IGNORECASE)
+CAMERA: Final = re.compile(r"(/dev/video)?\d{1,2}|(web)?cam(era)?\d{0,2}", re.IGNORECASE)
+DEVICE: Final = "/dev/video"
+
+
+def why_no_file(name: str) -> str:
+    """Why an address, a live stream or a camera is not read, and what to do; "" for any other name."""
+    name = re.sub(r"^(\w+):/(?!/)", r"\1://", name)
+    if STREAM.match(name):
+        return f"is a live stream, and i3d reads files; record a part first: ffmpeg -t 10 -i {name} -c copy part.mp4"
+    if ADDRESS.match(name):
+        get = "curl -LO" if re.search(r"\.\w{2,4}$", name) else "yt-dlp"
+        return f"is an address, and i3d reads files; download it first: {get} '{name}'"
+    if CAMERA.fullmatch(name) and (name.startswith(DEVICE) or not os.path.lexists(name)):
+        device = name if name.startswith(DEVICE) else f"{DEVICE}{name if name.isdecimal() else 0}"
+        return f"is a camera, and i3d reads files; record a part first: ffmpeg -t 10 -i {device} part.mp4"
+    return ""
