@@ -196,12 +196,13 @@ def accuracy_and_confidence(head, rows):
 
 
 def test_with_its_temperature_a_classifier_is_as_sure_as_it_is_right():
-    rows, later = clouds(0, (40, 40)), clouds(1, (2000, 2000))
+    rows, later = clouds(0, (200, 200)), clouds(1, (2000, 2000))
     for kind in ("prototype", "linear"):
         candidate = chosen(rows, kind)
         right, sure = accuracy_and_confidence(fit_candidate(rows, Loss(), candidate), later)
         assert abs(right - sure) < 0.08
-    right, sure = accuracy_and_confidence(fit_linear(rows, Loss(), penalty=1e-4), later)
+    few = rows.select(np.arange(400) % 10 == 0)
+    right, sure = accuracy_and_confidence(fit_linear(few, Loss(), penalty=1e-4), later)
     assert sure - right > 0.15  # as the likelihood of training clips has it
 
 

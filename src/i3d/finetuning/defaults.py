@@ -142,7 +142,7 @@ def choose(
         norms: Norms = pick("norms", "frozen", "only the classifier is trained")
     else:
         training, norms = _layer_settings(training, stats, pick, on_cpu=on_cpu)
-    network = recipe.network.model_copy(update={"num_classes": len(stats.classes)})
+    network = recipe.network.model_copy(update={"num_classes": len(stats.classes), **_head_pooling(recipe, pick)})
     net = build_meta_network(network)
     frozen = net.stages[: -net.num_last_stages] if train_layers == "last" else ()
     resolved = Recipe(
@@ -188,6 +188,16 @@ def _head(stats: DatasetStats, options: FinetuneOptions, train_layers: TrainLaye
     if train_layers == "head" and options.balance in ("focal", "logit-adjust"):
         return "linear", f"class means have no loss that --balance {options.balance} could change"
     return "auto", "cross-validation by group chooses a linear classifier's L2 penalty, or class means"
+
+
+def _head_pooling(recipe: Recipe, pick: _Chooser) -> dict[str, str]:
+    """What the classifier reads of the feature maps, where the network leaves a choice."""
+    if "head_pooling" not in type(recipe.network).model_fields:
+        return {}
+    pick.add(
+        "--set network.head_pooling", "maxima", "the strongest response in each frame, of two layers, better than means"
+    )
+    return {"head_pooling": "maxima"}
 
 
 def _protocol(stats: DatasetStats, pick: _Chooser, flip: Flip, *, on_cpu: bool) -> ClipProtocol:

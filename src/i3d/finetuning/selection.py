@@ -65,7 +65,7 @@ def select_classifier(
     likelihood_MA, total = np.zeros((len(compared), len(TEMPERATURES))), 0.0
     for fold in np.unique(folds_R):
         held, rest = rows.select(folds_R == fold), rows.select(folds_R != fold)
-        is_known_R = ((held.targets_RK > 0) <= rest.targets_RK.any(axis=0)).all(axis=1)
+        is_known_R: npt.NDArray[np.bool_] = np.all((held.targets_RK > 0) <= rest.targets_RK.any(axis=0), axis=1)
         held = held.select(is_known_R)
         if len(held.weights_R) and len(rest.weights_R):
             for m, head in enumerate(_fit_all(rest, loss, compared, multi_label=multi_label)):
@@ -75,7 +75,7 @@ def select_classifier(
             total += float(held.weights_R.sum())
     if not total:
         return compared[-1] if kind != "linear" else compared[len(compared) // 2]
-    m, a = np.unravel_index(int(np.argmax(likelihood_MA)), likelihood_MA.shape)
+    m, a = divmod(int(np.argmax(likelihood_MA)), len(TEMPERATURES))
     return Candidate(compared[m].penalty, TEMPERATURES[a], float(likelihood_MA[m, a]) / total)
 
 
