@@ -24,7 +24,7 @@ from i3d.recipes.mmaction2.to_config import to_config
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import ResNetSettings
 from i3d.recipes.training import Adam, AdamW, CosineSchedule
-from i3d.training.optimizer import build_optimizer, lr_factor, scaled_lr
+from i3d.training.optimizer import build_optimizer, lr_factor, scaled_lr, set_lr, step_lr
 from support.commands import run_here
 from support.mmaction2_configs import (
     CONFIGS_0,
@@ -498,10 +498,60 @@ def test_other_settings_of_0x(tmp_path):
     parsed = read_config_arguments(str(config(tmp_path, config_0(more=more))), [])
     training = parsed.config.recipe.training
     assert training.optimizer == AdamW(lr=0.002, betas=(0.9, 0.99), weight_decay=0.05)
-    assert training.schedule == CosineSchedule(end=0.1, by_epoch=True)
+    assert training.schedule == CosineSchedule(end_lr=0.0002, by_epoch=True)
     assert (training.warmup_epochs, training.warmup_start, training.clip_grad_norm) == (10, 0.01, 0)
     assert (training.epochs, training.validate_every, training.best_by) == (30, 3, "mean_class")
     assert (training.init, parsed.config.work_dir, parsed.name) == ("start.pth", "./work_dirs/mine/", "my_config")
+
+
+ENDS = {  # of a cosine: MMCV and MMEngine leave the minimum as it is, and multiply the ratio with the learning rate
+    "lr_config = dict(policy='CosineAnnealing', min_lr=0.001)": 0.001,
+    "lr_config = dict(policy='CosineAnnealing', min_lr_ratio=0.1)": 0.000125,
+    "lr_config = dict(policy='CosineAnnealing', min_lr=0)": 0,
+    "param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0.001)]": 0.001,
+    "param_scheduler = [dict(type='CosineAnnealingLR', eta_min_ratio=0.1)]": 0.000125,
+}
+
+
+@pytest.mark.parametrize("schedule", ENDS)
+def test_the_end_of_a_cosine_is_not_scaled_to_the_batch(tmp_path, schedule):
+    """An lr of 0.01 for 64 clips is 0.00125 for 8; a layer with a lr_mult of 0.1 ends where the others do."""
+    factors = "paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)})"
+    if "lr_config" in schedule:
+        text = config_0(more=f"{schedule}\ngpu_ids = range(0, 8)\n").replace("momentum=0.9", f"momentum=0.9, {factors}")
+        path = config(tmp_path, text)
+    else:
+        base = write_configs_1(tmp_path / "configs")[PLAIN_1]
+        more = f"{schedule}\nauto_scale_lr = dict(enable=True)\noptim_wrapper = dict({factors})\n"
+        path = config(base.parent, f"_base_ = '{base.name}'\n{more}")
+    training = load_recipe(str(path)).training
+    base_lr = scaled_lr(training, clips_per_step=8)
+    assert base_lr == 0.00125
+    net = build_network(ResNetSettings(depth=18, base_channels=2, non_local=((0,), (1,), (0,), (0,))))
+    optimizer = build_optimizer(net, training, lr=base_lr)
+    for step, descended in ((0, 0), (9, 0), (500, 0.5), (509, 0.5), (1000, 1)):  # it changes by epochs of 10 steps
+        lr, fixed = step_lr(step, training, base_lr, 10, 1000)
+        assert lr == pytest.approx(base_lr + (ENDS[schedule] - base_lr) * descended)
+        set_lr(optimizer, lr, fixed=fixed)
+        own = ENDS[schedule] if "ratio" not in schedule else ENDS[schedule] / 10
+        expected = {base_lr * share + ((own if share < 1 else ENDS[schedule]) - base_lr * share) * descended
+                    for share in (0.1, 1)}  # fmt: skip
+        assert sorted({group["lr"] for group in optimizer.param_groups}) == pytest.approx(sorted(expected))
+
+
+def test_a_warm_up_of_0x_multiplies_min_lr_too(tmp_path):
+    """MMCV warms up the learning rate that the cosine has in the epoch, here of 0.01 with the minimum of 0.002."""
+    more = """\
+        lr_config = dict(policy='CosineAnnealing', min_lr=0.002, warmup='linear', warmup_iters=30, warmup_ratio=0.1)
+        total_epochs = 20
+        """
+    training = load_recipe(str(config(tmp_path, config_0(more=more)))).training
+    for step in (0, 5, 15, 29, 30, 39, 199):
+        left = (1 + math.cos(math.pi * (step // 10) / 20)) / 2
+        factor = 0.1 + 0.9 * step / 30 if step < 30 else 1
+        lr, fixed = step_lr(step, training, 0.01, 10, 200)
+        assert lr == pytest.approx((0.002 + 0.008 * left) * factor)
+        assert fixed == pytest.approx(0.002 * (1 - left) * factor)
 
 
 def test_other_settings_of_1x(tmp_path):
@@ -527,6 +577,24 @@ test_dataloader = dict(dataset=dict(multi_class=True))
     assert (training.optimizer.lr, training.optimizer.weight_decay, training.optimizer.nesterov) == (0.02, 0, True)
     assert (recipe.multi_label, training.loss.label_smoothing, recipe.network.num_classes) == (True, 0.1, 12)
     assert recipe.dataset == ""
+
+
+SEVERAL = "loss_cls=dict(type='BCELossWithLogits')"
+SMOOTHED = [  # (the head, the datasets, the label smoothing of 0.x)
+    ("", "", 0.0),
+    (", multi_class=False", "", 0.0),
+    (f", {SEVERAL}", ", multi_class=True", 0.0),
+    (f", multi_class=True, {SEVERAL}", ", multi_class=True", 0.1),
+]
+
+
+@pytest.mark.parametrize(("head", "data", "smoothing"), SMOOTHED)
+def test_0x_smooths_labels_where_multi_class_is_set_only(tmp_path, head, data, smoothing):
+    text = config_0(data=data).replace("init_std=0.01", f"init_std=0.01, label_smooth_eps=0.1{head}")
+    parsed = read_config_arguments(str(config(tmp_path, text)), []).config
+    assert parsed.recipe.training.loss.label_smoothing == smoothing
+    note = "label_smooth_eps without multi_class=True is ignored, as in 0.x"
+    assert [one.partition(":")[2] for one in parsed.notes if note in one] == ([] if smoothing else [f"6: {note}"])
 
 
 # Python that is data, and Python that is not

@@ -143,7 +143,7 @@ MINDSPORE = {key: value for key, value in PAPER.items() if not key.startswith(("
     "training.epochs": 30, "training.steps": None, "training.batch_size": 4, "training.base_batch": 0,
     "training.optimizer.lr": 0.0012, "training.optimizer.weight_decay": 4e-4, "training.schedule.kind": "cosine",
     "training.schedule.begin": 0.0, "training.schedule.length": None, "training.schedule.by_epoch": False,
-    "training.schedule.end": 0.0, "training.augmentation.resize": (256, 256),
+    "training.schedule.end": 0.0, "training.schedule.end_lr": None, "training.augmentation.resize": (256, 256),
 }  # fmt: skip
 
 

@@ -3,11 +3,13 @@
 import io
 import re
 import shlex
+import signal
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from i3d.cli.messages import StderrConsole
 from i3d.cli.output import progress as progress_module
 from i3d.cli.output.progress import ProgressBar, shorten
 from i3d.cli.output.results import PredictionLines
@@ -272,3 +274,18 @@ def test_a_row_of_a_table_is_one_line(monkeypatch, capsys, columns, left_out):
     assert cell_len(shown) <= columns
     assert all(str(number) in shown for number in row[2:7])
     assert (f"for a wider terminal, or --json: {left_out}" in lines) == bool(left_out)
+
+
+def test_ctrl_c_while_a_bar_is_erased_waits_for_the_end_of_it(monkeypatch):
+    console, steps = StderrConsole(), []
+
+    class Bar:
+        def stop(self):
+            signal.raise_signal(signal.SIGINT)
+            steps.append("erased")
+
+    console.bar = Bar()
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.default_int_handler)  # a background job ignores it
+    with pytest.raises(KeyboardInterrupt):
+        console.erase_bar()
+    assert (steps, console.bar) == (["erased"], None)

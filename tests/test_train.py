@@ -174,7 +174,7 @@ def test_another_run_in_the_folder_is_refused(run, clips):
 @pytest.mark.slow
 def test_a_performance_run_saves_nothing(clips, tmp_path):
     output = finish(command(clips, tmp_path / "p", "--benchmark-steps", "5"))
-    assert re.search(r"\d\.\d+ s per step, .* clips/s in all, .* on each of 1 devices, .* GiB at the", output)
+    assert re.search(r"\d\.\d+ s per step, .* clips/s in all, .* on each of 1 device, .* GiB at the", output)
     assert "nothing is saved" in output
     assert not list((tmp_path / "p").rglob("*.safetensors"))
 

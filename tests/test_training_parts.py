@@ -936,7 +936,10 @@ def test_later_settings_win_and_none_changes_nothing():
         ("lr=3", r"a recipe has no 'lr'; did you mean training\.optimizer\.lr\?"),
         ("zzz=3", r"a recipe has no 'zzz'; it has name, network, "),
         ("training.optimizer.momentun=0.9", r"momentun: .*; nearest is momentum; see docs"),
-        ("training.schedule={kind: cosine, ends: 0.1}", r"training\.schedule\.ends: .*; nearest is end; see docs"),
+        (
+            "training.schedule={kind: cosine, ends: 0.1}",
+            r"training\.schedule\.ends: .*; nearest is end or end_lr; see docs",
+        ),
         ("training.epochs.x=3", r"training\.epochs has no 'x'; it is 100"),
         ("training.loss=[", r"--set 'training\.loss=\[': the value is not YAML"),
         ("training.epochs=0", r"--set: training\.epochs: .*greater than or equal to 1"),

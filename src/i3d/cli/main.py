@@ -134,7 +134,8 @@ def _run(command: Callable[[], object]) -> None:
     except I3DError as error:
         _end(str(error), error, code=3 if isinstance(error, VideoError) else 2)
     except KeyboardInterrupt as error:
-        print("; ".join(["interrupted", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        echo = "\r" if sys.stderr.isatty() else ""  # the line replaces the ^C of the terminal
+        print(echo + "; ".join(["interrupted", *getattr(error, "__notes__", [])]), file=sys.stderr)
         exec("")  # noqa: S102  `python -m` dies of SIGINT instead if the interrupt came in an exec, which this resets
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # whoever reads our output has closed it

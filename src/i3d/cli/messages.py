@@ -3,10 +3,13 @@
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from rich.console import Console
@@ -60,10 +63,33 @@ class StderrConsole(Console):
         else:
             print(line, file=sys.stderr, flush=True)
 
+    def draw_bar(self, bar: Live) -> None:
+        with _interrupts_deferred():
+            self.bar = bar
+            bar.start(refresh=True)
+
     def erase_bar(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+        with _interrupts_deferred():
+            if self.bar is not None:
+                self.bar.stop()
+                self.bar = None
+
+
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Ctrl-C takes effect after the block: half of it would leave a bar on the terminal, and no cursor."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    caught: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda *signal_and_frame: caught.append(signal_and_frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if caught:
+            handler(*caught[0])
 
 
 class _Handler(logging.Handler):

@@ -72,16 +72,24 @@ class StepSchedule(Settings):
 
 
 class CosineSchedule(Settings):
-    """Half a cosine from the full learning rate down to `end` times it, updated every step or `by_epoch`.
+    """Half a cosine from the full learning rate down to `end` times it or to `end_lr`, every step or `by_epoch`.
 
-    Before it begins the learning rate is the full one, after it the last one.
+    `end_lr` is neither scaled to the batch nor by the factors of parameters, as MMEngine's `eta_min`. Before the cosine
+    begins the learning rate is the full one, after it the last one.
     """
 
     kind: Literal["cosine"] = "cosine"
     end: Fraction = 0.0
+    end_lr: float | None = Field(default=None, ge=0, lt=1e6)  # instead of `end`
     begin: float = Field(default=0.0, ge=0, le=1_000_000)  # epochs
     length: float | None = Field(default=None, gt=0, le=1_000_000)  # epochs; None: the rest of the run
     by_epoch: bool = False  # the learning rate changes at the start of each epoch
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.end and self.end_lr is not None:
+            raise ValueError("end and end_lr: set one of the two")
+        return self
 
 
 class PiecewiseSchedule(Settings):

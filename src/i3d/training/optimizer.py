@@ -101,10 +101,10 @@ def lr_scale(model: VideoNetwork, name: str, training: Training) -> float:
     return float(training.layer_decay**distance) if distance else training.head_lr
 
 
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of a step, multiplied by the factor of each group."""
+def set_lr(optimizer: torch.optim.Optimizer, lr: float, *, fixed: float = 0.0) -> None:
+    """Set the learning rate of a step, multiplied by the factor of each group but for its part `fixed`."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group.get("factor", 1.0)
+        group["lr"] = (lr - fixed) * group.get("factor", 1.0) + fixed
 
 
 def lr_factor(step: int, training: Training, *, steps_per_epoch: int, total_steps: int) -> float:
@@ -115,20 +115,42 @@ def lr_factor(step: int, training: Training, *, steps_per_epoch: int, total_step
     match training.schedule:
         case StepSchedule(epochs=epochs, gamma=gamma):
             factor = gamma ** bisect_right(epochs, step // steps_per_epoch)
-        case CosineSchedule(end=end, begin=begin, length=length, by_epoch=by_epoch):
-            first = begin * steps_per_epoch
-            num_steps = total_steps - first if length is None else length * steps_per_epoch
-            at = step - step % steps_per_epoch if by_epoch else step
-            progress = min(max(at - first, 0) / max(num_steps, 1), 1.0)
-            factor = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * progress))
+        case CosineSchedule(end=end) as schedule:
+            factor = end + (1 - end) * _cosine(step, schedule, steps_per_epoch, total_steps)
         case PiecewiseSchedule(until=until, factors=factors):
             factor = factors[bisect_right(until, step)]
-    unit = steps_per_epoch if training.warmup_by_epoch else 1
+    return factor * _warm_up(step, training, steps_per_epoch)
+
+
+def _cosine(step: int, schedule: CosineSchedule, steps_per_epoch: int, total_steps: int) -> float:
+    """The fraction of the descent that a cosine has left at a step, from 1 to 0."""
+    first = schedule.begin * steps_per_epoch
+    num_steps = total_steps - first if schedule.length is None else schedule.length * steps_per_epoch
+    at = step - step % steps_per_epoch if schedule.by_epoch else step
+    progress = min(max(at - first, 0) / max(num_steps, 1), 1.0)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _warm_up(step: int, training: Training, steps_per_epoch: int) -> float:
+    """The factor of the warm-up at a step, from `warmup_start` to 1."""
     warmup_steps = training.warmup_steps or round(training.warmup_epochs * steps_per_epoch)
-    if step < warmup_steps:
-        fraction = min(step // unit / max(warmup_steps / unit - training.warmup_within, 1), 1)
-        factor *= training.warmup_start + (1 - training.warmup_start) * fraction
-    return factor
+    if step >= warmup_steps:
+        return 1.0
+    unit = steps_per_epoch if training.warmup_by_epoch else 1
+    fraction = min(step // unit / max(warmup_steps / unit - training.warmup_within, 1), 1)
+    return training.warmup_start + (1 - training.warmup_start) * fraction
+
+
+def step_lr(
+    step: int, training: Training, base_lr: float, steps_per_epoch: int, total_steps: int
+) -> tuple[float, float]:
+    """(the learning rate of a step, the part of it that is the same for all parameters, whatever their factors)."""
+    factor = lr_factor(step, training, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    schedule, fixed = training.schedule, 0.0
+    if isinstance(schedule, CosineSchedule) and schedule.end_lr is not None:
+        descended = 1 - _cosine(step, schedule, steps_per_epoch, total_steps)
+        fixed = schedule.end_lr * descended * _warm_up(step, training, steps_per_epoch)
+    return base_lr * factor + fixed, fixed
 
 
 def scaled_lr(training: Training, *, clips_per_step: int) -> float:

@@ -89,16 +89,17 @@ def train_step(
     *,
     step: int,
     lr: float,
+    fixed_lr: float = 0.0,
     on_part: Callable[[float], None] = lambda _: None,
 ) -> StepOutput:
     """Accumulate the gradients of the batches, weighted by their numbers of clips, and update with this learning rate.
 
-    Nothing here waits for the device: all results are `AsyncScalar`. `on_part` gets the fraction of the step that is
-    done, after each of several batches.
+    `fixed_lr`: the part of it that is the same for all parameters. Nothing here waits for the device: all results are
+    `AsyncScalar`. `on_part` gets the fraction of the step that is done, after each of several batches.
     """
     training, accelerator = state.training, state.accelerator
     set_mode(state.model, training)
-    set_lr(state.optimizer, lr)
+    set_lr(state.optimizer, lr, fixed=fixed_lr)
     rng = seed_step(state.seed, step, accelerator.process_index)
     total = sum(len(batch) for batch in batches)
     loss_sum = torch.zeros((), device=state.device)

@@ -22,7 +22,7 @@ from i3d.errors import I3DError, InputError, printable
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, first_error
 from i3d.training.logger import MetricsLogger
-from i3d.training.optimizer import lr_factor
+from i3d.training.optimizer import step_lr
 from i3d.training.run import LOG_EVERY, TrainingRun
 from i3d.training.run_folder import (
     DONE,
@@ -288,9 +288,9 @@ def run_steps(run: TrainingRun, stopping: Stopping, last_step: int, *, measures_
         epoch, first = divmod(run.step, steps_per_epoch)
         run.report()
         for batches in run.step_batches(epoch, first):
-            factor = lr_factor(run.step, training, steps_per_epoch=steps_per_epoch, total_steps=run.total_steps)
-            lr = run.base_lr * factor
-            run.finish_step(train_step(run.state, batches, step=run.step, lr=lr, on_part=run.report))
+            lr, fixed = step_lr(run.step, training, run.base_lr, steps_per_epoch, run.total_steps)
+            output = train_step(run.state, batches, step=run.step, lr=lr, fixed_lr=fixed, on_part=run.report)
+            run.finish_step(output)
             if run.step <= min(WARM_UP, last_step - 1):
                 warm_up_end = run.stopwatch.mark()
             is_epoch_end = run.step % steps_per_epoch == 0 or run.step == last_step

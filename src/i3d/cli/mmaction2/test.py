@@ -21,7 +21,7 @@ from i3d.data.resume import Resume, finish_log
 from i3d.errors import InputError, printable
 from i3d.evaluation.evaluate import evaluate_protocols
 from i3d.evaluation.exports import SUFFIXES, check_out, write_results
-from i3d.evaluation.result import MMIT, TABLES, Evaluation, Metrics, check_metrics, compute_metrics, named_metrics
+from i3d.evaluation.result import TABLES, Evaluation, Metrics, check_metrics, compute_metrics, named_metrics
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
 from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.protocols import protocol_name, with_average
@@ -162,9 +162,9 @@ def _print_metrics(
     if "confusion" in metrics:
         output.print_confusion(evaluation, values)
     if version == 1:
-        precisions = ("mean_average_precision", MMIT)
-        names = {"mean_class_accuracy": "acc/mean1", **{name: f"map/{name}" for name in precisions}}
-        renamed = {names.get(name, f"acc/{name}"): value for name, value in numbers.items()}
+        renamed = {
+            "acc/mean1" if name == "mean_class_accuracy" else f"acc/{name}": value for name, value in numbers.items()
+        }
         print("  ".join(f"{name}: {value:.4f}" for name, value in renamed.items()))
     else:
         for name in [name for name in metrics if name not in TABLES]:

@@ -108,8 +108,7 @@ class ProgressBar:
 
     def _show(self) -> None:
         if self.is_drawn:
-            self._console.bar = self._live
-            self._live.start(refresh=True)
+            self._console.draw_bar(self._live)
 
     def _hide(self) -> None:
         self._console.erase_bar()

@@ -48,6 +48,11 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
     network, sync_norms = _network(backbone, version=version, notes=notes, for_training=for_training)
     network |= {"num_classes": head.take("num_classes", 400), "dropout": head.take("dropout_ratio", 0.5)}
     multi_label, loss = _head(head, network, for_training=for_training)
+    if loss.get("label_smoothing") and version == 0 and not head.take("multi_class", False):
+        notes.append(
+            f"{head.place('label_smooth_eps')}: label_smooth_eps without multi_class=True is ignored, as in 0.x"
+        )
+        loss["label_smoothing"] = 0.0
     preprocessor, testing = model.sub("data_preprocessor"), model.sub("test_cfg")
     norm: dict[str, tuple[float, ...]] = {}
     mixup: dict[str, float] = {}

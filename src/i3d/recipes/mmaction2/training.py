@@ -26,7 +26,7 @@ def read_training_0(config: Section) -> dict[str, Any]:
     optimizer = read_optimizer(config.sub("optimizer"), "optimizer = {}")
     fields: dict[str, Any] = {"epochs": epochs, "optimizer": optimizer}
     fields |= _paramwise(config.sub("optimizer").sub("paramwise_cfg"))
-    fields |= _schedule_0(config.sub("lr_config"), epochs=epochs, lr=optimizer["lr"])
+    fields |= _schedule_0(config.sub("lr_config"), epochs=epochs)
     hook = config.sub("optimizer_config")
     kinds = ("OptimizerHook", "GradientCumulativeOptimizerHook")
     if hook.choose("the optimiser's hook", *kinds, default="OptimizerHook") == "GradientCumulativeOptimizerHook":
@@ -77,7 +77,7 @@ def read_training_1(config: Section) -> dict[str, Any]:
         is_fp16 = wrapper.take("dtype", "float16") == "float16"
         fields |= {"precision": "fp16", **scale} if is_fp16 else {"precision": "bf16"}
     first = read_evaluators(config.each("val_evaluator"))[0][:1]
-    fields |= _schedulers(config.each("param_scheduler"), epochs=epochs, lr=optimizer["lr"])
+    fields |= _schedulers(config.each("param_scheduler"), epochs=epochs)
     return {
         "schedule": {"kind": "step", "epochs": (), "gamma": 0.1},
         **fields,
@@ -172,7 +172,7 @@ def _loss_scale(part: Section, default: float = 0.0) -> dict[str, float]:
     return {"loss_scale": float(value)}
 
 
-def _schedule_0(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
+def _schedule_0(part: Section, *, epochs: int) -> dict[str, Any]:
     fields: dict[str, Any]
     policy, by_epoch = part.any("policy"), part.take("by_epoch", True)
     if policy != "CosineAnnealing":
@@ -186,8 +186,8 @@ def _schedule_0(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
             fields = {"schedule": {"kind": "step", "epochs": tuple(steps), "gamma": part.take("gamma", 0.1)}}
             part.only("min_lr", None)
         case "CosineAnnealing":
-            end = _cosine_end(part, "min_lr", "min_lr_ratio", lr)
-            fields = {"schedule": {"kind": "cosine", "end": end, "by_epoch": by_epoch}}
+            lowest = _cosine_end(part, "min_lr", "min_lr_ratio")
+            fields = {"schedule": {"kind": "cosine", "by_epoch": by_epoch, **lowest}}
         case "fixed" | "Fixed" | None:
             fields = {"schedule": {"kind": "step", "epochs": ()}}
         case _:
@@ -200,19 +200,21 @@ def _schedule_0(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
     return fields
 
 
-def _cosine_end(part: Section, minimum: str, ratio: str, lr: float) -> float:
+def _cosine_end(part: Section, minimum: str, ratio: str) -> dict[str, float]:
+    """Where a cosine ends: a fraction of the learning rate, or one that is not scaled with it."""
     if ratio in part:
         part.ignore(minimum)
-        return part.take(ratio, 0.0)
+        return {"end": part.take(ratio, 0.0)}
     part.ignore(ratio)
-    return part.take(minimum, 0.0) / lr
+    end_lr = part.take(minimum, 0.0)
+    return {"end_lr": end_lr} if end_lr else {}
 
 
-def _schedulers(parts: list[Section], *, epochs: int, lr: float) -> dict[str, Any]:
+def _schedulers(parts: list[Section], *, epochs: int) -> dict[str, Any]:
     """A warm-up and one schedule. Two of a kind would be multiplied in MMEngine, and are refused."""
     fields: dict[str, Any] = {}
     for part in parts:
-        read = _scheduler(part, epochs=epochs, lr=lr)
+        read = _scheduler(part, epochs=epochs)
         if fields.keys() & read.keys():
             raise part.wrong(
                 "type", "is a second one, by which MMEngine multiplies", "write one warm-up and one schedule"
@@ -221,7 +223,7 @@ def _schedulers(parts: list[Section], *, epochs: int, lr: float) -> dict[str, An
     return fields
 
 
-def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
+def _scheduler(part: Section, *, epochs: int) -> dict[str, Any]:
     """One scheduler of 1.x. Its milestones and its cosine count from `begin`, as in MMEngine."""
     part.ignore("verbose", "last_step")
     by_epoch = not part.take("convert_to_iter_based", False)  # else it changes after every step
@@ -240,8 +242,8 @@ def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
             if end < min(begin + length, epochs) or end > begin + length:
                 raise part.wrong("T_max", f"must be end - begin, which is {end - begin}")
             of_run = {} if begin == 0 and length == epochs else {"begin": begin, "length": length}
-            end_factor = _cosine_end(part, "eta_min", "eta_min_ratio", lr)
-            return {"schedule": {"kind": "cosine", "end": end_factor, "by_epoch": by_epoch, **of_run}}
+            lowest = _cosine_end(part, "eta_min", "eta_min_ratio")
+            return {"schedule": {"kind": "cosine", "by_epoch": by_epoch, **lowest, **of_run}}
     raise part.unknown("the schedule", "MultiStepLR, StepLR, CosineAnnealingLR, LinearLR")
 
 
