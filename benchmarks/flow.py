@@ -1,4 +1,4 @@
-"""Time of the flow between two frames of 340 x 256 by each method, on one core.
+"""Time of the flow between two frames of 340 x 256 by each method, on one core, and by several threads.
 
 python benchmarks/flow.py
 """
@@ -9,7 +9,8 @@ import time
 import cv2
 import numpy as np
 
-from i3d.video.flow import METHODS, flow_between
+from i3d.utils.cores import num_threads
+from i3d.video.flow import METHODS, consecutive_flows, flow_between
 
 MOTIONS = ((1.3, -0.7), (3.5, 2.2), (2.0, -4.0))  # pixels
 ROUNDS = 3
@@ -37,6 +38,14 @@ def main() -> None:
                 measured.append(1000 * (time.perf_counter() - start))
     for method, measured in milliseconds.items():
         print(f"{method:<10} {np.median(measured):7.1f} ms, {min(measured):.1f} to {max(measured):.1f}")
+    frames = [texture(1.5 * number, -0.5 * number) for number in range(25)]
+    for threads in sorted({1, 2, num_threads()}):
+        seconds = []
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            num_flows = sum(1 for _ in consecutive_flows(frames, method="dis", threads=threads))
+            seconds.append(time.perf_counter() - start)
+        print(f"dis, {threads} at once: {num_flows / min(seconds):.0f} flows a second")
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def test_weights_and_a_compiled_network_are_measured_too(tmp_path):
         (("--threads", "-1"), "must be at least 0 and at most 1,024"),
         (("--runtime", "tensorrt"), "is not one of torch, compile, openvino"),
         (("--video", "nowhere.mp4"), "no such file"),
-        (("--protocol", "2x2"), "write CLIPSxCROPS"),
+        (("--protocol", "2x4"), "write CLIPSxCROPS"),
         (("--out", "b.txt"), "the name must end in .json"),
     ],
 )

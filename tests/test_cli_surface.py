@@ -24,7 +24,7 @@ COMMANDS = {  # all flags without their dashes
         "mirror-crops model out padding precision preset recipe runtime streams stride window window-align"
     ),
     "features compare": "device flow-model flow-recipe json model recipe video",
-    "flow": "flow-align flow-bound flow-format flow-method force fps out short-side workers",
+    "flow": "cache flow-align flow-bound flow-format flow-method force fps out short-side workers",
     "flow show": "flow-method force max-displacement out",
     "train": (
         "accumulate allow-outside balance batch-size benchmark-steps cache classes cv-folds data "
@@ -61,7 +61,7 @@ COMMANDS = {  # all flags without their dashes
         "test-fraction ucf-fold val-fraction"
     ),
     "data extract-frames": (
-        "allow-outside classes first-index flow-align flow-bound flow-format flow-method force fps "
+        "allow-outside cache classes first-index flow-align flow-bound flow-format flow-method force fps "
         "jpeg-quality list-format multi-label out root short-side split template ucf-fold workers"
     ),
     "data pack": "allow-outside classes list-format multi-label out root shard-megabytes split ucf-fold",
@@ -75,6 +75,8 @@ COMMANDS = {  # all flags without their dashes
     "benchmark model": (
         "batch-size device force json max-seconds out precision protocol recipe rounds runtime threads video"
     ),
+    "cache list": "cache json",
+    "cache clear": "cache json older-than yes",
     "doctor": "json",
     "completion": "install",
 }

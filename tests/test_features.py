@@ -8,6 +8,7 @@ import time
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -488,8 +489,15 @@ def test_two_streams_side_by_side(videos, model, tmp_path):
     flow = save_model(tmp_path / "f.safetensors", channels=2)
     options, dis = (videos / "a.mp4", *OPTIONS), ("--flow-method", "dis")
     run(*options, "--out", tmp_path / "rgb", "--model", model)
-    run(*options, *dis, "--out", tmp_path / "flow", "--streams", "flow", "--flow-model", flow)
-    run(*options, *dis, "--out", tmp_path / "both", "--model", model, "--flow-model", flow)
+    cache = ("--cache", tmp_path / "cache")
+    run(*options, *dis, *cache, "--out", tmp_path / "flow", "--streams", "flow", "--flow-model", flow)
+    assert len(list((tmp_path / "cache").rglob("*.flow.mkv"))) == 1
+    with mock.patch("i3d.data.loading.flow_cache.consecutive_flows", side_effect=AssertionError):
+        run(*options, *dis, *cache, "--out", tmp_path / "both", "--model", model, "--flow-model", flow)
+    (tmp_path / "file").write_text("")  # where no cache can be: the same rows
+    run(*options, *dis, "--cache", tmp_path / "file", "--out", tmp_path / "again", "--streams", "flow",
+        "--flow-model", flow)  # fmt: skip
+    assert np.array_equal(np.load(tmp_path / "again" / "a.npy"), np.load(tmp_path / "flow" / "a.npy"))
     rgb, of_flow, both = (np.load(tmp_path / name / "a.npy") for name in ("rgb", "flow", "both"))
     assert np.array_equal(both, np.concatenate([rgb, of_flow], axis=-1))
     sidecar = json.loads((tmp_path / "both" / "a.json").read_text())

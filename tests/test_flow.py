@@ -1,6 +1,9 @@
 """Optical flow against known motion, and its way through bytes and JPEG."""
 
 import json
+import re
+import threading
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -10,12 +13,26 @@ from hypothesis import strategies as st
 
 from i3d.data.class_files import class_names
 from i3d.data.formats.read import read_annotations
+from i3d.data.frame_extraction.extract import extract_frames
+from i3d.data.frame_extraction.jobs import FlowSettings, FrameSettings
 from i3d.data.frame_folders import RECORD, FrameNaming, open_frames
+from i3d.data.loading import flow_cache
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.errors import InputError, VideoError
 from i3d.recipes.settings import ClipProtocol, Preprocessing
-from i3d.video.flow import BOUND, METHODS, bytes_to_flow, consecutive_flows, flow_between, flow_to_bytes, flow_to_rgb
+from i3d.utils import process_pool
+from i3d.utils.cache import Cache
+from i3d.video.flow import (
+    BOUND,
+    METHODS,
+    bytes_to_flow,
+    consecutive_flows,
+    describe_cost,
+    flow_between,
+    flow_to_bytes,
+    flow_to_rgb,
+)
 from i3d.video.reader import open_video
 from support.commands import run_here
 from support.rendering import encode
@@ -72,6 +89,42 @@ def test_flow_depends_on_nothing_but_its_frames(method):
     first, again = (np.stack(list(consecutive_flows(frames, method=method))) for _ in range(2))
     assert np.array_equal(first, again)
     assert np.array_equal(first[1], flow_between(frames[1], frames[2], method=method))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_several_pairs_at_once_are_those_of_one_thread(method):
+    frames = [texture(k, -k / 2, height=48, width=64) for k in range(8)]
+    one, several = (
+        np.stack(list(consecutive_flows(frames, method=method, align="frames", threads=threads))) for threads in (1, 3)
+    )
+    assert np.array_equal(one, several)
+    assert len(one) == 8
+
+
+def test_frames_are_read_a_few_ahead_and_errors_come_in_their_place():
+    read = []
+
+    def frames():
+        for k in range(9):
+            read.append(k)
+            if k == 6:
+                raise VideoError("x.mp4", "it is damaged", "repair it")
+            yield texture(k, height=32, width=40)
+
+    flows = consecutive_flows(frames(), method="dis", threads=2)
+    next(flows)
+    assert len(read) <= 4
+    with pytest.raises(VideoError, match="it is damaged"):
+        list(flows)
+    assert threading.active_count() < 20
+
+
+def test_the_cost_is_measured():
+    text = describe_cost("dis", short_side=64, fps=10)
+    assert re.fullmatch(
+        r"optical flow by dis: about \S+ s a frame of 85 x 64 here \(\S+ s for 1 s of video, \d+ threads?\)", text
+    )
+    assert "dis takes 1/75 of it" in describe_cost("tvl1", short_side=16)
 
 
 def test_bad_arguments():
@@ -252,6 +305,54 @@ def test_arrays_that_are_no_flow(tmp_path):
         open_frames(tmp_path / "x", naming, num_frames=5)
     with open_frames(tmp_path / "x", naming, num_frames=2, first_frame=1) as video:
         assert video.num_frames == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("align", "form"), [("between", "npz"), ("frames", "npz"), ("between", "jpg")])
+def test_extracted_flow_is_that_of_the_cache(moving, tmp_path, align, form):
+    clips, _ = moving
+    (clips / "l.csv").write_text("path,start,end\nleft/a.mp4,,\ndown/a.mp4,0.04,0.16\n")
+    words = ["i3d", "data", "extract-frames", clips / "l.csv", "--flow-method", "dis", "--flow-align", align]
+    words += ["--flow-format", form, "--short-side", "48", "--workers", "0", "--cache", tmp_path / "cache"]
+    first = run_here([*words, "--out", tmp_path / "a"])
+    assert first.returncode == 0, first.stderr
+    assert f"cached in {tmp_path / 'cache'}" in first.stderr
+    assert len(list((tmp_path / "cache").rglob("*.flow.mkv"))) == 2
+    with mock.patch("i3d.data.loading.flow_cache.consecutive_flows", side_effect=AssertionError):
+        assert run_here([*words, "--out", tmp_path / "b"]).returncode == 0
+    without = [*words, "--out", tmp_path / "c", "--flow-bound", "20.0001"]  # not cached: the same but for rounding
+    result = run_here(without)
+    assert result.returncode == 0
+    assert "; not cached\n" in result.stderr
+    assert len(list((tmp_path / "cache").rglob("*.flow.mkv"))) == 2
+    for path in sorted((tmp_path / "a").rglob("*.*")):
+        if path.suffix in (".npz", ".jpg"):
+            one, other, _ = (path_in.read_bytes() for path_in in _in_all(path, tmp_path))
+            assert one == other
+            if form == "npz":
+                flows = [np.load(path_in)["flow"].astype(int) for path_in in _in_all(path, tmp_path)]
+                assert len(flows[0]) == (5 if "left" in str(path) else 3) - (align == "between")
+                assert np.abs(flows[0] - flows[2]).max() <= 1
+
+
+@pytest.mark.parametrize("caches", [True, False])
+def test_frames_are_counted_while_the_flow_of_one_video_is_computed(moving, tmp_path, monkeypatch, caches):
+    monkeypatch.setattr(process_pool, "PART_SECONDS", 0.0)
+    monkeypatch.setattr(flow_cache, "REPORT_EVERY", 2)
+    clips, _ = moving
+    (clips / "l.csv").write_text("path,label\nleft/a.mp4,left\n")
+    annotations = read_annotations(clips / "l.csv")
+    settings, reports = FrameSettings(short_side=48, flow=FlowSettings("dis")), []
+    cache = Cache(tmp_path / "cache") if caches else None
+    extract_frames(annotations, tmp_path / "out", settings, num_workers=0, on_progress=reports.append, cache=cache)
+    counts = [report.completed for report in reports if report.unit == "frame"]
+    assert counts == ([0, 2, 4] if caches else [0, 1, 2, 3, 4])
+    assert {report.total for report in reports if report.unit == "frame"} == {5}
+    assert {report.stage for report in reports} == {"compute flow"}
+
+
+def _in_all(path, root):
+    return [root / name / path.relative_to(root / "a") for name in "abc"]
 
 
 # the command

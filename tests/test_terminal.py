@@ -196,6 +196,31 @@ def test_items_move_by_the_parts_of_the_one_that_runs(clock):
     assert re.match(r"predict  b.mp4  ━{11} {19}  1/4 videos   0:25 left  10.0 s/video", line), line
 
 
+def test_flow_that_is_computed_ahead_of_a_video_moves_no_bar_of_videos(clock):
+    bar = ProgressBar("predict", 4, "video")
+    bar.within(Progress("predict", 30, 60, "view", name="a.mp4"))
+    clock.now = 5.0
+    bar.within(Progress("dis flow", 20, 90, "frame", name="b.mp4"))
+    assert re.match(
+        r"predict  b.mp4  ━+ +0/4 videos   0:35 left  10.0 s/video  frames of dis flow 20$", line_of(bar)
+    ), line_of(bar)
+    bar.advance()
+    bar.within(Progress("dis flow", 30, 90, "frame", name="b.mp4"))
+    bar.advance()  # by an earlier run: only the flow of a later video was reported
+    assert re.search(r" 2/4 videos   0:10 left  5.0 s/video$", line_of(bar)), line_of(bar)
+
+
+def test_flow_of_a_single_video_has_its_own_bar(clock):
+    bar = ProgressBar("predict", 1, "video")
+    bar.within(Progress("predict", 0, None, "view", name="a.mp4"))
+    bar.within(Progress("dis flow", 0, 90, "frame", name="a.mp4"))
+    clock.now = 5.0
+    bar.within(Progress("dis flow", 30, 90, "frame", name="a.mp4"))
+    assert re.match(r"dis flow  a.mp4  ━+ +30/90 frames +0:10 left  6.0 frames/s$", line_of(bar)), line_of(bar)
+    bar.within(Progress("predict", 1, 3, "view", name="a.mp4"))
+    assert re.match(r"predict  a.mp4  ━+ +1/3 views", line_of(bar)), line_of(bar)
+
+
 def test_a_bar_is_one_line_of_any_width(clock):
     bar = ProgressBar("starting")
     bar(Progress("features of random views", 0, 20_000, "view"))

@@ -79,7 +79,7 @@ def test_a_network_of_flow_reads_the_flow_of_a_video(clip, models, protocol):
     assert view_logits.num_frames_V.tolist() == lengths
     assert np.allclose(view_logits.logits_VK, expected_VK, atol=1e-3, rtol=1e-4)
     assert ", dis flow; fp32" in predictor(clip).protocol
-    assert Predictor(flow, compute=ComputeConfig(device="cpu")).flow == "tvl1"
+    assert Predictor(flow, compute=ComputeConfig(device="cpu")).flow == "dis"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -15,11 +15,11 @@ from i3d.utils.atomic_files import unfinished_folder
 class DyingJob(FrameJob):
     """Kills its process in the middle of clip "b 2", as the system does when memory runs out."""
 
-    def run(self, settings):
+    def run(self, settings, cache=None):
         if "b 2" in self.path:
             with unfinished_folder(self.out):
                 os.kill(os.getpid(), signal.SIGKILL)
-        return super().run(settings)
+        return super().run(settings, cache)
 
 
 def work(job):

@@ -116,6 +116,9 @@ class FlowFileOptions:
     flow_format: Annotated[Literal["jpg", "npz", "packed-video"], Parameter(group=shared.OUTPUT)] = "jpg"
     """jpg (two images each), npz or packed-video (a file for each clip)."""
 
+    cache: Annotated[Path | None, Parameter(group=shared.SPEED)] = None
+    """Folder of computed flow (default: $I3D_CACHE)."""
+
 
 @Parameter(name="*", group=shared.COMPUTED)
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +158,7 @@ def extract_frames(source: shared.Dataset, /, *, options: ExtractOptions) -> int
     """
     fps = frame_rate(options.fps)
     if options.flow_method is None and options.flow != FlowFileOptions():
-        raise InputError("--flow-bound, --flow-align, --flow-format: are for flow; name a --flow-method too")
+        raise InputError("--flow-bound, --flow-align, --flow-format, --cache: are for flow; name a --flow-method too")
     return run.data.run_extract(source, options, fps)
 
 

@@ -46,12 +46,13 @@ COMMANDS: Final = (  # name, where it is declared, section
     ("convert", "models:convert_app", PREPARE),
     ("models", "models:app", ABOUT),
     ("benchmark", "benchmark:app", ABOUT),
+    ("cache", "cache:app", ABOUT),
     ("doctor", "models:doctor_app", ABOUT),
     ("completion", "completion:app", ABOUT),
     ("help", "topics:app", ABOUT),
 )
 
-ONE_PROCESS: Final = ("flow", "data", "score", "fuse", "convert")  # they write, and do not divide their work
+ONE_PROCESS: Final = ("flow", "data", "score", "fuse", "convert", "cache")  # they write, and do not divide their work
 
 app = App(
     name="i3d",

@@ -223,7 +223,7 @@ class StreamOptions(FlowModelOptions):
     """rgb, flow or rgb,flow (default: those whose networks are given)."""
 
     flow_method: FlowMethod | None = None
-    """How flow is computed (default: as the weights require, else tvl1)."""
+    """How flow is computed (default: as the weights require, else dis)."""
 
 
 @Parameter(name="*", group=COMPUTED)

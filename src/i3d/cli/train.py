@@ -126,7 +126,7 @@ class TrainOptions:
     """Fraction of clips that may be unreadable (default: 10%; by a recipe 1%, in val 0)."""
 
     flow_method: shared.FlowMethod | None = None
-    """How flow is computed for a network of flow (default: tvl1)."""
+    """How flow is computed for a network of flow (default: that of the recipe, else dis)."""
 
     tensorboard: Annotated[bool, BY_RECIPE] = False
     """Write curves for TensorBoard too (`pip install 'i3d[track]'`)."""

@@ -9,7 +9,7 @@ from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, counted
 from i3d.utils.arguments import checks_types
-from i3d.utils.device import num_cores
+from i3d.utils.cores import num_cores
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 
 

@@ -27,7 +27,8 @@ from i3d.recipes.protocols import with_protocol
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.utils.arguments import checks_types
-from i3d.utils.device import ComputeConfig, Precision, Runtime, arithmetic_of, num_cores, pick_device, processor
+from i3d.utils.cores import num_cores
+from i3d.utils.device import ComputeConfig, Precision, Runtime, arithmetic_of, pick_device, processor
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.writer import write_video

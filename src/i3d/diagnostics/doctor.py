@@ -17,7 +17,7 @@ import torch
 from i3d._version import __version__
 from i3d.errors import first_line
 from i3d.utils.atomic_files import ASSETS
-from i3d.utils.device import num_cores
+from i3d.utils.cores import num_cores
 from i3d.video.reader import open_video
 from i3d.video.writer import write_video
 from i3d.weights.checkpoint import load_checkpoint

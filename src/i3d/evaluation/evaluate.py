@@ -38,6 +38,7 @@ from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import World, init_world, local_device
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
+from i3d.video.flow import describe_cost
 from i3d.weights.load import Weights, load_weights
 
 MAX_NAMED: Final = 5  # classes in a message
@@ -99,6 +100,9 @@ def evaluate_protocols(
     class_map_K = match_classes(annotations, weights.card.labels, model_name)
     evaluator = _Evaluator(scorer, weights, annotations, class_map_K, model_name)
     dataset = evaluator.dataset(compute.cache)
+    if dataset.computes_flow and (flow := dataset.flow) is not None:
+        cost = describe_cost(flow.method, short_side=flow.short_side)
+        log.info("%s; cached in %s", cost, printable(str(flow.cache.folder)))
     world = init_world(device)
     if world.rank == 0 and annotations.classes not in (weights.card.labels, ()) and is_numbered(annotations.classes):
         what = f"its class numbers have no names; they are those of {printable(model_name)}"

@@ -21,6 +21,7 @@ import torch
 from i3d._version import __version__
 from i3d.data.content import file_stamp, signature_of_read
 from i3d.data.formats.inputs import VIDEO_SUFFIXES, expand_inputs, path_below
+from i3d.data.loading.view_stream import hash_of_source
 from i3d.errors import InputError, VideoError, check_not_empty
 from i3d.features.array_formats import FileFormat, check_format
 from i3d.features.crops import crop_names
@@ -106,7 +107,7 @@ def load_extractor(
         **({"crop_order": names} if len(names := crop_names(settings)) > 1 else {}),
         "versions": {"i3d": __version__} | {name: module.__version__ for name, module in PACKAGES.items()},
     }
-    return FeatureExtractor(tuple(streams), settings, made_with=made_with)
+    return FeatureExtractor(tuple(streams), settings, made_with=made_with, cache=compute.cache)
 
 
 @checks_types
@@ -151,8 +152,9 @@ def extract_each(
             continue
         stamp = file_stamp(target.video)
         try:
+            content = hash_of_source(target.video) if any(stream.flow for stream in extractor.streams) else None
             with open_video(target.video, limits=limits) as video:
-                features = extractor(video, on_progress=on_progress)
+                features = extractor(video, content=content, on_progress=on_progress)
             signature = signature_of_read(target.video, stamp)
         except VideoError as error:
             yield ExtractResult(target, 0, False, str(error))

@@ -3,8 +3,9 @@
 Letters in names: R rows, V views of a row, T frames, H rows of pixels, W columns, C channels.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain, islice
@@ -14,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from i3d.data.loading.preprocess import resize_checked
-from i3d.data.loading.view_stream import stated_num_frames
+from i3d.data.flow_files import flow_from_rgb
+from i3d.data.loading.flow_cache import ClipFlow
+from i3d.data.loading.preprocess import resize_checked, stated_num_frames
 from i3d.errors import InputError, VideoError
 from i3d.features.crops import feature_crops
 from i3d.models.engine.engine import Engine, full_float32
@@ -24,6 +26,7 @@ from i3d.models.engine.overlap import OverlappingWindows, SharingPlan, plan_shar
 from i3d.models.network import VideoNetwork
 from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod, Preprocessing
+from i3d.utils.cache import Cache
 from i3d.utils.prefetch import prefetch
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import FrameHWC, Video
@@ -72,6 +75,7 @@ class FeatureExtractor:
     bound: float = BOUND  # of flow, in pixels; larger movements are clipped
     change: Callable[[Iterator[FrameHWC]], Iterator[FrameHWC]] | None = None  # of the resized frames, to compare tools
     made_with: Mapping[str, Any] = field(default_factory=dict, compare=False)  # weights, settings, versions
+    cache: Cache | None = field(default=None, compare=False)  # of computed flow
 
     def __post_init__(self) -> None:
         for stream in self.streams:
@@ -89,9 +93,17 @@ class FeatureExtractor:
         return sum(stream.engine.net.num_features for stream in self.streams)
 
     def __call__(
-        self, video: Video, *, max_rows: int | None = None, on_progress: ProgressCallback = ignore_progress
+        self,
+        video: Video,
+        *,
+        content: str | None = None,
+        max_rows: int | None = None,
+        on_progress: ProgressCallback = ignore_progress,
     ) -> VideoFeatures:
-        """The features of a video, or of its first `max_rows` rows. No rows, or an unreadable file, is a VideoError."""
+        """The features of a video, or of its first `max_rows` rows. No rows, or an unreadable file, is a VideoError.
+
+        `content`: a hash of the video (`hash_of_source`), under which its flow is cached; None: it is not.
+        """
         if len({stream.preprocessing.resizes for stream in self.streams}) > 1:
             raise InputError("the networks take frames of different sizes; extract each stream alone")
         rows: list[Row] = []
@@ -103,7 +115,7 @@ class FeatureExtractor:
         on_progress(Progress("features", 0, total, "row", name=video.name))
         for stream in self.streams:
             stream.engine.reset_used_runtimes()
-        with closing(prefetch(self._frames(video, times), max_ahead=FRAMES_AHEAD)) as frames:
+        with closing(prefetch(self._frames(video, times, content, on_progress), max_ahead=FRAMES_AHEAD)) as frames:
             windows = islice(windows_of_stream(times.count(frames), self.settings), max_rows)
             while several := list(islice(windows, at_once)):
                 values += self._rows([window for _, window in several], networks, video)
@@ -137,25 +149,48 @@ class FeatureExtractor:
             for engine in engines
         )
 
-    def _frames(self, video: Video, times: "_Times") -> Iterator[FrameHWC]:
+    def _frames(
+        self, video: Video, times: "_Times", content: str | None, on_progress: ProgressCallback
+    ) -> Iterator[FrameHWC]:
         """The input frames of all streams, concatenated along the channels: RGB, x and y of flow, or both."""
+        methods = [stream.flow for stream in self.streams]
+        method = next((method for method in methods if method), None)
+        cached = None if method is None else self._cached_flow(video, method, content, on_progress)
         frames = times.decode(partial(resize_checked, video, geometry=self.streams[0].preprocessing))
         frames = frames if self.change is None else self.change(frames)
-        methods = [stream.flow for stream in self.streams]
-        if not any(methods):
+        if method is None:
             yield from frames
             return
-        buffer: list[FrameHWC] = []
+        buffer: deque[FrameHWC] = deque()
 
         def buffered() -> Iterator[FrameHWC]:
             for frame_HWC in frames:
                 buffer.append(frame_HWC)
                 yield frame_HWC
 
-        method = next(method for method in methods if method)
-        for flow_HW2 in consecutive_flows(buffered(), method=method, align="frames"):
-            parts = {None: buffer.pop(0), method: flow_to_bytes(flow_HW2, bound=self.bound)}
-            yield np.concatenate([parts[one] for one in methods], axis=-1)
+        if cached is None:
+            flows = consecutive_flows(buffered(), method=method, align="frames")
+            bytes_of_flow = (flow_to_bytes(flow_HW2, bound=self.bound) for flow_HW2 in flows)
+        else:
+            stored = cached.stream(transform=flow_from_rgb)
+            bytes_of_flow = (flow_HW2 for _, flow_HW2 in zip(buffered(), stored, strict=True))
+        with cached or nullcontext():
+            for flow_HW2 in bytes_of_flow:
+                parts = {None: buffer.popleft(), method: flow_HW2}
+                yield np.concatenate([parts[one] for one in methods], axis=-1)
+
+    def _cached_flow(
+        self, video: Video, method: FlowMethod, content: str | None, on_progress: ProgressCallback
+    ) -> Video | None:
+        """The flow of the whole video from the cache, where it is computed if it is missing; None: it is not cached.
+
+        It is that of prediction and tests: between frames of one short side, with the usual bound.
+        """
+        pre = self.streams[0].preprocessing
+        if self.cache is None or self.change is not None or self.bound != BOUND or pre.steps or pre.short_side is None:
+            return None
+        flow = ClipFlow(method, pre.short_side, self.cache)
+        return flow.open_or_note(video, content, self.settings.fps, on_progress=on_progress)
 
     def _rows(self, windows: list[list[FrameHWC]], networks: list["_Network"], video: Video) -> list[Floats]:
         """The features (C), (V, C) or (V, T, H, W, C) of consecutive windows."""

@@ -166,7 +166,7 @@ def predict_each(
     The next videos are decoded while the network runs: up to `VIEWS_AHEAD` views wait. Predictions that are in the log
     are not computed again; new ones are added to it.
     """
-    decoded = _decode(predictor, sources, log, frames_fps, limits, stdin)
+    decoded = _decode(predictor, sources, log, frames_fps, limits, stdin, on_progress)
     with closing(prefetch(decoded, max_ahead=VIEWS_AHEAD)) as items:
         for item in items:
             if isinstance(item, Prediction):
@@ -220,6 +220,7 @@ def _decode(
     frames_fps: float | None,
     limits: Limits | None,
     stdin: bytes | None,
+    on_progress: ProgressCallback,
 ) -> Iterator[Prediction | _Start | View | EndOfVideo | VideoError]:
     """Of each video its logged prediction, or its views for one stream after the other.
 
@@ -235,7 +236,7 @@ def _decode(
             is_stdin = isinstance(source, str) and source == STDIN
             content = (read_stdin() if stdin is None else stdin) if is_stdin else source
             for stream in predictor.streams:
-                yield from stream.sampler.views(content, frames_fps=frames_fps, limits=limits)
+                yield from stream.sampler.views(content, frames_fps=frames_fps, limits=limits, on_progress=on_progress)
         except VideoError as error:
             yield error
 

@@ -197,7 +197,7 @@ class Predictor(VideoClassifier):
 
         `on_progress` is called at the start and after each view.
         """
-        views = self.sampler.views(source, frames_fps=frames_fps, limits=limits)
+        views = self.sampler.views(source, frames_fps=frames_fps, limits=limits, on_progress=on_progress)
         return self.logits_of_views(views, name=source_name(source), on_progress=on_progress)
 
     def logits_of_views(

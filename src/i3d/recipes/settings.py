@@ -233,7 +233,7 @@ class FrameGeometry(Settings):
 class Preprocessing(FrameGeometry):
     """From uint8 frames to the network's input: resize, crop, then `(value - mean) / std` per channel."""
 
-    flow: FlowMethod | None = None  # of networks of flow: how it is computed where clips are RGB; None: "tvl1"
+    flow: FlowMethod | None = None  # of networks of flow: how it is computed where clips are RGB; None: "dis"
     mean: tuple[float, ...] = (127.5, 127.5, 127.5)
     std: tuple[float, ...] = (127.5, 127.5, 127.5)
 
@@ -245,8 +245,11 @@ class Preprocessing(FrameGeometry):
 
 
 def flow_method(network: NetworkSettings, preprocessing: Preprocessing) -> FlowMethod | None:
-    """The method of computing flow where it is not stored; None for an RGB network."""
-    return (preprocessing.flow or "tvl1") if network.in_channels == 2 else None
+    """The method of computing flow where it is not stored; None for an RGB network.
+
+    Where nothing names it, DIS: TV-L1, the paper's, takes 75 times as long.
+    """
+    return (preprocessing.flow or "dis") if network.in_channels == 2 else None
 
 
 class WindowProtocol(Settings):

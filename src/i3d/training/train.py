@@ -54,6 +54,7 @@ from i3d.utils.device import ComputeConfig, arithmetic_of, pick_device
 from i3d.utils.distributed import local_device
 from i3d.utils.outputs import output_folder
 from i3d.utils.progress import ProgressCallback, ignore_progress
+from i3d.video.flow import describe_cost
 
 WARM_UP: Final = 3  # steps that a speed measurement leaves out
 
@@ -379,8 +380,10 @@ def _describe(run: TrainingRun, annotations: Annotations, validation: Annotation
     sampling, side, network = training.sampling, training.augmentation.size, recipe.network
     kind = "frame folders" if annotations.is_frames else "videos"
     flow = run.loader.dataset.flow
+    costs: list[str] = []
     if flow is not None and run.loader.dataset.computes_flow:
         kind += f" ({flow.method} flow is computed in the first epoch and cached in {flow.cache.folder})"
+        costs.append(describe_cost(flow.method, short_side=flow.short_side))
     validated = "no validation" if validation is None else f"validation on {len(validation)}"
     lines = [
         f"recipe {recipe.name}: {network.name}, {network.num_classes} classes, {training.precision}, "
@@ -391,9 +394,7 @@ def _describe(run: TrainingRun, annotations: Annotations, validation: Annotation
         f"devices x {training.accumulate} accumulated; {training.optimizer.kind}, {training.schedule.kind} schedule, "
         f"seed {run.state.seed}",
     ]
-    scored = recipe.protocol
-    if isinstance(scored, ClipProtocol) and (scored.clip_len, scored.frame_interval) != (
-        sampling.clip_len, sampling.frame_interval,
-    ):  # fmt: skip
+    clip = sampling.clip_len, sampling.frame_interval
+    if isinstance(scored := recipe.protocol, ClipProtocol) and (scored.clip_len, scored.frame_interval) != clip:
         lines.insert(0, f"note: predict and test use other clips, {scored.line}; to change that, set `protocol`")
-    return lines
+    return lines + costs

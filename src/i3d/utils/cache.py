@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -21,8 +20,8 @@ import numpy.typing as npt
 
 from i3d.errors import InputError
 from i3d.utils.atomic_files import write_atomically
+from i3d.utils.cache_files import VARIABLE, default_folder
 
-VARIABLE = "I3D_CACHE"  # environment variable with the folder
 DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 log = logging.getLogger("i3d")
@@ -37,9 +36,7 @@ class Cache:
     @classmethod
     def default(cls) -> Self:
         """$I3D_CACHE, or `i3d` in the user's cache folder."""
-        if folder := os.environ.get(VARIABLE):
-            return cls(Path(folder))
-        return cls(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "i3d")
+        return cls(default_folder())
 
     def load_array(self, key: str) -> npt.NDArray[np.float32] | None:
         """The float32 array of a key; None if it is missing, damaged or not finite."""

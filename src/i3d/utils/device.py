@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import os
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from i3d.errors import InputError, first_line
 from i3d.utils.arguments import check_fields
 from i3d.utils.cache import Cache
+from i3d.utils.cores import num_cores
 from i3d.utils.device_names import check_device_name
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -116,18 +116,6 @@ def use_cores() -> None:
     """Limit PyTorch to the cores of this process, if the machine has more."""
     if torch.get_num_threads() > num_cores():
         torch.set_num_threads(num_cores())
-
-
-def num_cores() -> int:
-    """The cores that this process may use: by its affinity, and by the quota of its control group."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such group, or no quota: "max 100000"
-        pass
-    return cores
 
 
 def _capabilities() -> dict[str, object]:

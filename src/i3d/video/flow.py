@@ -4,19 +4,26 @@ As computed by Carreira & Zisserman (2017): TV-L1 on grey frames at a short side
 Letters in names: H rows, W columns, 2 the displacement along x and y.
 """
 
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, pairwise
 from typing import Any, Final, Literal, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from i3d.errors import counted
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.arguments import checks_types
+from i3d.utils.cores import num_threads
 from i3d.video.base import FrameHWC
 
 METHODS: Final[tuple[FlowMethod, ...]] = get_args(FlowMethod)
 Align = Literal["between", "frames"]
+SLOWER_THAN_DIS: Final = 75  # TV-L1, by `benchmarks/flow.py`
 BOUND: Final = 20.0  # pixels; larger displacements are clipped
 Flow = npt.NDArray[np.float32]
 
@@ -43,20 +50,78 @@ def flow_between(before_HWC: FrameHWC, after_HWC: FrameHWC, *, method: FlowMetho
 
 
 def consecutive_flows(
-    frames: Iterable[FrameHWC], *, method: FlowMethod = "tvl1", align: Align = "between"
+    frames: Iterable[FrameHWC],
+    *,
+    method: FlowMethod = "tvl1",
+    align: Align = "between",
+    threads: int | None = None,
 ) -> Iterator[Flow]:
-    """Yield the flow from each frame to the next.
+    """Yield the flow from each frame to the next, several pairs at once (`flows_of_pairs`).
 
     "between": N frames give N - 1 flows; "frames": N flows, the first of them twice; a single frame gives zero flow.
     """
-    before_HWC, number = None, 0
-    for number, after_HWC in enumerate(frames, start=1):
-        if before_HWC is not None:
-            flow_HW2 = flow_between(before_HWC, after_HWC, method=method)
-            yield from [flow_HW2] * (2 if number == 2 and align == "frames" else 1)
-        before_HWC = after_HWC
-    if number == 1 and align == "frames" and before_HWC is not None:
-        yield np.zeros((*before_HWC.shape[:2], 2), np.float32)
+    frames = iter(frames)
+    first_HWC = next(frames, None)
+    if first_HWC is None:
+        return
+    number = 0
+    pairs = pairwise(chain([first_HWC], frames))
+    for number, flow_HW2 in enumerate(flows_of_pairs(pairs, method=method, threads=threads), start=1):
+        yield from [flow_HW2] * (2 if number == 1 and align == "frames" else 1)
+    if number == 0 and align == "frames":
+        yield np.zeros((*first_HWC.shape[:2], 2), np.float32)
+
+
+def flows_of_pairs(
+    pairs: Iterable[tuple[FrameHWC, FrameHWC]], *, method: FlowMethod, threads: int | None = None
+) -> Iterator[Flow]:
+    """Yield the flow between the frames of each pair, in order.
+
+    `threads` pairs are computed at once (None: as many as there are cores, 1 in a worker process), as OpenCV leaves
+    Python to other threads meanwhile. Each pair is computed alone: any number of threads gives the same flow.
+    """
+    threads = threads or num_threads()
+    if threads == 1:
+        yield from (flow_between(before_HWC, after_HWC, method=method) for before_HWC, after_HWC in pairs)
+        return
+    waiting: deque[Future[Flow]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="flow")
+    try:
+        for before_HWC, after_HWC in pairs:
+            waiting.append(pool.submit(flow_between, before_HWC, after_HWC, method=method))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def describe_cost(method: FlowMethod, *, short_side: int | None = 256, fps: float | None = 25) -> str:
+    """How flow is computed and how long it takes, measured on one pair of frames of this size, in words.
+
+    Flow by TV-L1, about 0.6 s a frame of 340 x 256 here (7.5 s for 1 s of video on 2 threads); dis takes 1/75 of it.
+    """
+    height = short_side or 256
+    width = height * 4 // 3
+    seconds = min(_seconds(method, height, width) for _ in range(1 if method == "tvl1" else 2))
+    rate, threads = fps or 25, num_threads()
+    a_second = f"{rate * seconds / threads:.2g} s for 1 s of video"
+    text = f"optical flow by {method}: about {seconds:.2g} s a frame of {width} x {height} here"
+    if short_side is None:
+        text += ", more for larger frames"
+    text += f" ({a_second}, {counted(threads, 'thread')})"
+    return f"{text}; --flow-method dis takes 1/{SLOWER_THAN_DIS} of it" if method == "tvl1" else text
+
+
+def _seconds(method: FlowMethod, height: int, width: int) -> float:
+    """The time of one pair of frames: a smooth texture that moves."""
+    noise_HW = np.random.default_rng(0).integers(0, 255, (height // 8 + 2, width // 8 + 2), np.uint8)
+    texture_HW = cv2.resize(noise_HW, (width + 8, height + 8), interpolation=cv2.INTER_CUBIC)
+    texture_HWC: FrameHWC = np.repeat(texture_HW[..., None], 3, axis=2).astype(np.uint8)
+    start = time.perf_counter()
+    flow_between(texture_HWC[4:-4, 4:-4].copy(), texture_HWC[2:-6, 1:-7].copy(), method=method)
+    return time.perf_counter() - start
 
 
 def flow_to_bytes(flow_HW2: Flow, *, bound: float = BOUND) -> FrameHWC:

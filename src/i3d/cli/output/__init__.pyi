@@ -28,7 +28,7 @@ from .results import (
     print_summary,
     print_training,
 )
-from .tables import print_json, print_result
+from .tables import print_json, print_result, print_table
 
 __all__ = [
     "PredictionLines",
@@ -58,5 +58,6 @@ __all__ = [
     "print_runs",
     "print_split",
     "print_summary",
+    "print_table",
     "print_training",
 ]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import RLock
 from typing import Final, Self
 
 from rich.cells import cell_len
@@ -41,6 +42,7 @@ class ProgressBar:
         self._lines = lines and not quiet and not self.is_drawn
         self._outer = self._last = Progress(stage, 0, total, unit)  # a total of 1 is the item whose parts are counted
         self._meters = {stage: _Meter(self._last)}
+        self._lock = RLock()
         self._has_begun = False  # the item that is next has been reported
         self._logged: Mapping[str, float] = {}
         self._console = console
@@ -76,23 +78,32 @@ class ProgressBar:
     def within(self, progress: Progress) -> None:
         """Show a report of the item that is being done: its part of all items, or its own parts if it is the only one.
 
-        `advance` counts it when it is done.
+        `advance` counts it when it is done. A report of another stage is of a step that prepares an item, such as its
+        flow; it may come from another thread, ahead of the items.
         """
-        self._has_begun = True
-        if self._outer.total == 1:
-            self(replace(progress, stage=self._outer.stage))
-            return
+        with self._lock:
+            is_only, prepares = self._outer.total == 1, progress.stage != self._outer.stage
+            self._has_begun |= not prepares
+            self(progress if is_only else self._preparing(progress) if prepares else self._part(progress))
+
+    def _part(self, progress: Progress) -> Progress:
         part = min(progress.completed / progress.total, 0.99) if progress.total else 0.0
         outer = self._outer
-        self(replace(outer, completed=outer.completed + part, name=progress.name, metrics=progress.metrics))
+        return replace(outer, completed=outer.completed + part, name=progress.name, metrics=progress.metrics)
+
+    def _preparing(self, progress: Progress) -> Progress:
+        last = self._last if self._last.stage == self._outer.stage else self._outer
+        frames = {f"{progress.unit}s of {progress.stage}": progress.completed}
+        return replace(last, name=progress.name, metrics=frames)
 
     def advance(self) -> None:
         """One more item is done: by an earlier run, if there was no report within it."""
-        outer, is_reused = self._outer, not self._has_begun
-        self._outer = replace(outer, completed=outer.completed + 1, reused=outer.reused + is_reused)
-        self._has_begun = False
-        if outer.total != 1:
-            self(self._outer)
+        with self._lock:
+            outer, is_reused = self._outer, not self._has_begun
+            self._outer = replace(outer, completed=outer.completed + 1, reused=outer.reused + is_reused)
+            self._has_begun = False
+            if outer.total != 1:
+                self(self._outer)
 
     def update(self, completed: float, total: float | None = None) -> None:
         """So many items are done."""

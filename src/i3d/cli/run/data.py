@@ -10,7 +10,14 @@ from i3d.cli.data import CheckOptions, ExtractOptions, PreviewOptions, SplitOpti
 from i3d.cli.flow import FlowOptions
 from i3d.cli.messages import if_interrupted, log
 from i3d.cli.options import DatasetOptions, ModalityOptions
-from i3d.cli.run.setup import cache_in, frame_naming, list_format, read_dataset, template_modality
+from i3d.cli.run.setup import (
+    cache_in,
+    frame_naming,
+    list_format,
+    log_flow_cost,
+    read_dataset,
+    template_modality,
+)
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.dataset import check_dataset
 from i3d.data.check.report import write_report
@@ -106,9 +113,20 @@ def extract_clips(
     missing: Sequence[str] = (),
 ) -> int:
     """Write frames or flow of clips, log what was written and which files are missing; the exit code."""
+    files = options.files if isinstance(options, FlowOptions) else options.flow
+    cache = cache_in(files.cache)
+    if settings.flow is not None:
+        used_cache = cache if settings.caches_flow else None
+        log_flow_cost(settings.flow.method, used_cache, short_side=settings.short_side, fps=settings.fps)
     with if_interrupted(f"complete folders are saved in {_name(options.out)}"), output.ProgressBar(stage) as bar:
         result = extract_frames(
-            annotations, options.out, settings, num_workers=options.workers, on_progress=bar, force=options.force
+            annotations,
+            options.out,
+            settings,
+            num_workers=options.workers,
+            on_progress=bar,
+            force=options.force,
+            cache=cache,
         )
     for path in missing:
         log.error("%s: no such file; check the path", printable(path))

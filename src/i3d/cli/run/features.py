@@ -11,7 +11,7 @@ from i3d.cli import output
 from i3d.cli.checks import frame_rate
 from i3d.cli.features import CROPS, CompareOptions, FeatureOptions
 from i3d.cli.messages import if_interrupted, is_first_rank, log, unreadable_code
-from i3d.cli.run.setup import compute_config
+from i3d.cli.run.setup import compute_config, log_flow_cost
 from i3d.cli.streams import Streams
 from i3d.errors import InputError, counted, printable
 from i3d.features import compare as comparisons
@@ -39,6 +39,10 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
         flow_recipe=networks.flow_recipe,
         compute=compute_config(options.compute),
     )
+    for stream in extractor.streams:
+        if stream.flow is not None:
+            cache = compute_config(options.compute).cache
+            log_flow_cost(stream.flow, cache, short_side=stream.preprocessing.short_side, fps=settings.fps)
     if options.preset and settings.layer == POOLED:
         _warn_of_other_network(options.preset, extractor)
     num_good = num_reused = num_bad = 0

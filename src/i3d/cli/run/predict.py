@@ -12,7 +12,7 @@ from i3d.cli import output
 from i3d.cli.messages import if_interrupted, unreadable_code
 from i3d.cli.predict import PredictOptions
 from i3d.cli.run.annotate import LabelDrawer
-from i3d.cli.run.setup import compute_config, warn_if_incomplete
+from i3d.cli.run.setup import compute_config, log_flow_cost, warn_if_incomplete
 from i3d.cli.streams import Fusion, Streams, check_flow_method
 from i3d.data.class_files import class_names
 from i3d.data.formats.inputs import STDIN, expand_inputs
@@ -22,6 +22,7 @@ from i3d.inference import predictor as predictors
 from i3d.inference.predict_many import predict_each
 from i3d.inference.prediction import Prediction, write_predictions
 from i3d.inference.two_stream import TwoStreams
+from i3d.recipes.settings import WindowProtocol
 from i3d.utils.distributed import World, init_world
 from i3d.video.base import Limits
 
@@ -150,6 +151,10 @@ def _load(networks: Streams, fusion: Fusion, options: PredictOptions) -> predict
     check_flow_method(networks.flow_method, has_flow=loaded[-1].flow is not None)
     for one in loaded:
         warn_if_incomplete(one.weights)
+        if (flow := one.sampler.flow) is not None:
+            protocol = one.card.recipe.protocol
+            fps = protocol.fps if isinstance(protocol, WindowProtocol) else protocol.target_fps
+            log_flow_cost(flow.method, flow.cache, short_side=flow.short_side, fps=fps)
     if len(loaded) == 1:
         return loaded[0]
     return TwoStreams(*loaded, weights=fusion.weights or (1.0, 1.0), average=fusion.average)

@@ -1,5 +1,6 @@
 """What option groups stand for: a computation, a dataset, clips of a recipe, names of frames."""
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from i3d.data.loading.flow_cache import ClipFlow
 from i3d.errors import InputError, printable
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.named import named_recipe
-from i3d.recipes.settings import ClipProtocol
+from i3d.recipes.settings import ClipProtocol, FlowMethod
 from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig
+from i3d.video.flow import describe_cost
 from i3d.weights.load import Weights
 
 
@@ -29,6 +31,13 @@ def cache_in(folder: Path | None) -> Cache:
 def compute_config(options: ComputeOptions, *, workers: int = 2) -> ComputeConfig:
     """Device, precision, runtime and cache of the options."""
     return ComputeConfig(options.device, options.precision, options.runtime, workers, cache_in(options.cache))
+
+
+def log_flow_cost(method: FlowMethod, cache: Cache | None, *, short_side: int | None, fps: float | None) -> None:
+    """Log how flow is computed, how long it takes, and where it is cached; None: nowhere."""
+    if log.isEnabledFor(logging.INFO):
+        cost = describe_cost(method, short_side=short_side, fps=fps)
+        log.info("%s; %s", cost, "not cached" if cache is None else f"cached in {printable(str(cache.folder))}")
 
 
 def list_format(options: ListOptions) -> dict[str, Any]:

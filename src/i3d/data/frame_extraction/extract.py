@@ -31,6 +31,7 @@ from i3d.data.resume import check_settings, read_record
 from i3d.errors import InputError, counted, printable
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import UNFINISHED, read_bytes, remove_abandoned_folders, write_atomically, writing_to
+from i3d.utils.cache import Cache
 from i3d.utils.outputs import (
     WRITTEN,
     check_outside,
@@ -73,12 +74,14 @@ def extract_frames(
     num_workers: int = 2,
     on_progress: ProgressCallback = ignore_progress,
     force: bool = False,
+    cache: Cache | None = None,
 ) -> ExtractionResult:
     """Write the frames of each clip as JPEG files to its own folder below `out`, and the lists of these folders.
 
     `num_workers`: processes, 0: only this one. `on_progress` receives the clips, or the frames if there is one
     video. Of a clip with a start or an end, only those frames are written. A video that cannot be read, or that kills
-    its worker, is in `bad`; nothing of it is written.
+    its worker, is in `bad`; nothing of it is written. `cache`: of flow, which other commands compute and read too;
+    None: none.
 
     Two clips with the same folder, missing videos, an unwritable `out`, and existing folders of other videos or
     settings (unless `force`, which replaces them) are an InputError.
@@ -100,7 +103,7 @@ def extract_frames(
         _check_out(annotations, out, jobs, settings, force=force)
         _write_record(out, settings, {})
         try:
-            results = _run(jobs, settings, num_workers, Counter(numbers_N), on_progress)
+            results = _run(jobs, settings, cache, num_workers, Counter(numbers_N), on_progress)
         finally:
             remove_abandoned_folders(out)
         with nullcontext() if is_labelled else locked_output(str(out), out / LIST, waits=True):
@@ -140,6 +143,7 @@ def _finish(
 def _run(
     jobs: list[FrameJob],
     settings: FrameSettings,
+    cache: Cache | None,
     num_workers: int,
     clips_of: Counter[int],
     on_progress: ProgressCallback,
@@ -147,7 +151,7 @@ def _run(
     """The results by job number, in the order of the jobs."""
     results: dict[int, FrameFolder | BadVideo] = {}
     report = _Report("extract frames" if settings.flow is None else "compute flow", jobs, clips_of, on_progress)
-    run = partial(FrameJob.run, settings=settings)
+    run = partial(FrameJob.run, settings=settings, cache=cache)
     with closing(run_jobs(run, jobs, num_workers=num_workers, on_part=report.part)) as running:
         for number, result in running:
             if isinstance(result, WorkerDied):

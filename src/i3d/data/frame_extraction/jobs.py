@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,15 +20,18 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.content import CHANGED, content_digest
-from i3d.data.flow_files import FILES, FlowFormat, write_flow_file
+from i3d.data.flow_files import FILES, FlowFormat, flow_from_rgb, write_flow_file
 from i3d.data.frame_folders import RECORD, FrameNaming
-from i3d.data.loading.view_stream import stated_num_frames
+from i3d.data.loading.flow_cache import ClipFlow
+from i3d.data.loading.preprocess import stated_num_frames
 from i3d.data.resume import is_current, read_record
 from i3d.data.shards import PackedPath, open_stored_video
 from i3d.errors import InputError, VideoError, abridged, first_line
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.atomic_files import unfinished_folder, write_atomically, writing_to
+from i3d.utils.cache import Cache
 from i3d.utils.process_pool import report_part
+from i3d.utils.progress import Progress
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, Align, consecutive_flows, flow_to_bytes
 from i3d.video.frame_names import is_image
@@ -79,6 +83,11 @@ class FrameSettings:
     @property
     def naming(self) -> FrameNaming:
         return FrameNaming(self.template, self.first, "rgb" if self.flow is None else "flow")
+
+    @property
+    def caches_flow(self) -> bool:
+        """Whether its flow is the one that other commands compute: of the usual bound, between smaller frames."""
+        return self.flow is not None and self.flow.bound == BOUND and self.short_side is not None
 
     def files(self, index: int) -> list[str]:
         """The file names of frame `index`; the file of a whole clip belongs to its first frame."""
@@ -144,11 +153,14 @@ class FrameJob:
         except VideoError:
             return unreadable
 
-    def run(self, settings: FrameSettings) -> FrameFolder | BadVideo:
-        """Write the folder, or reuse an existing one. An unwritable place is an InputError."""
+    def run(self, settings: FrameSettings, cache: Cache | None = None) -> FrameFolder | BadVideo:
+        """Write the folder, or reuse an existing one. An unwritable place is an InputError.
+
+        `cache`: where flow is read from, and stored for other commands.
+        """
         try:
             with writing_to(f"{self.out}:", WRITE_TODO):
-                return _existing_folder(self, settings) or _write_folder(self, settings)
+                return _existing_folder(self, settings) or _write_folder(self, settings, cache)
         except VideoError as error:
             return BadVideo(self.path, str(error))
         except (MemoryError, cv2.error) as error:
@@ -170,14 +182,19 @@ def _existing_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder | No
     return FrameFolder(num_frames, tuple(record["notes"]), True) if num_bytes == record.get("num_bytes") else None
 
 
-def _write_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder:
+def _write_folder(job: FrameJob, settings: FrameSettings, cache: Cache | None) -> FrameFolder:
     """Write the folder under a temporary name, and rename it when it is complete."""
     with unfinished_folder(job.out) as temporary:
         part = temporary / "new"
         part.mkdir()
         signature = job.signature
         with open_stored_video(job.file) as video:
-            num_frames, num_bytes = _write_frames(_frames(video, job, settings), part, job, settings)
+            if settings.flow is None:
+                images = ([np.ascontiguousarray(frame_HWC[..., ::-1])] for frame_HWC in _frames(video, job, settings))
+                num_frames, num_bytes = _write_images(images, part, job, settings)
+            else:
+                flows = _flows(video, job, settings, settings.flow, signature, cache)
+                num_frames, num_bytes = _write_flow(flows, part, job, settings, settings.flow)
             notes = video.notes
         if not num_frames:
             todo = "remove it from the list, or use --flow-align frames"
@@ -216,18 +233,40 @@ def _check_replaceable(job: FrameJob) -> None:
         raise VideoError(str(job.file), what, "move such files away")
 
 
-def _write_frames(frames: Iterator[FrameHWC], part: Path, job: FrameJob, settings: FrameSettings) -> tuple[int, int]:
-    """Write the frames, or their flow. Returns their number and their size in bytes."""
-    flow, num_frames, num_bytes = settings.flow, 0, 0
-    if flow is None:
-        images = ([np.ascontiguousarray(frame_HWC[..., ::-1])] for frame_HWC in frames)  # BGR
-    else:
-        flows = consecutive_flows(frames, method=flow.method, align=flow.align)
-        stored = (flow_to_bytes(flow_HW2, bound=flow.bound) for flow_HW2 in flows)
-        if flow.format != "jpg":
-            num_frames = write_flow_file(part, stored, kind=flow.format, bound=flow.bound)
-            return num_frames, (part / FILES[flow.format]).stat().st_size if num_frames else 0
-        images = ([flow_HW2[..., 0], flow_HW2[..., 1]] for flow_HW2 in stored)
+def _flows(
+    video: Video, job: FrameJob, settings: FrameSettings, flow: FlowSettings, content: str, cache: Cache | None
+) -> Iterator[FrameHWC]:
+    """The flow of the video or its part as bytes: from the cache, if it has the usual bound and short side."""
+    cached = None
+    if cache is not None and settings.short_side is not None and settings.caches_flow:
+        clip_flow = ClipFlow(flow.method, settings.short_side, cache)
+        cached = clip_flow.open_or_note(
+            video, content, settings.fps, between=_part(video, job), on_progress=_report_flow
+        )
+    if cached is None:
+        flows = consecutive_flows(_frames(video, job, settings), method=flow.method, align=flow.align)
+        yield from (flow_to_bytes(flow_HW2, bound=flow.bound) for flow_HW2 in flows)
+        return
+    with cached:
+        yield from islice(cached.stream(transform=flow_from_rgb), int(flow.align == "between"), None)
+    _check_length(video, job)
+
+
+def _write_flow(
+    flows: Iterator[FrameHWC], part: Path, job: FrameJob, settings: FrameSettings, flow: FlowSettings
+) -> tuple[int, int]:
+    """Write flow as images, or as one file. Returns the number of flows and their size in bytes."""
+    if flow.format == "jpg":
+        return _write_images(([flow_HW2[..., 0], flow_HW2[..., 1]] for flow_HW2 in flows), part, job, settings)
+    num_frames = write_flow_file(part, flows, kind=flow.format, bound=flow.bound)
+    return num_frames, (part / FILES[flow.format]).stat().st_size if num_frames else 0
+
+
+def _write_images(
+    images: Iterator[list[npt.NDArray[np.uint8]]], part: Path, job: FrameJob, settings: FrameSettings
+) -> tuple[int, int]:
+    """Write the images of each frame. Returns the number of frames and their size in bytes."""
+    num_frames = num_bytes = 0
     for planes in images:
         for name, plane in zip(settings.files(num_frames), planes, strict=True):
             with (part / name).open("wb") as file:
@@ -236,11 +275,24 @@ def _write_frames(frames: Iterator[FrameHWC], part: Path, job: FrameJob, setting
     return num_frames, num_bytes
 
 
+def _part(video: Video, job: FrameJob) -> tuple[int, int] | None:
+    """The frames of the listed part; None: all."""
+    if job.start_seconds is None and job.end_seconds is None:
+        return None
+    return video.frames_between(job.start_seconds, job.end_seconds)
+
+
+def _check_length(video: Video, job: FrameJob) -> None:
+    """A VideoError if the decoded frames end within the listed part."""
+    between = _part(video, job)
+    if between is not None and video.frames_decoded < between[1]:
+        raise VideoError(str(job.file), f"there is no frame {video.frames_decoded}", "check the file")
+
+
 def _frames(video: Video, job: FrameJob, settings: FrameSettings) -> Iterator[FrameHWC]:
     """Yield the frames of the video or its part, resampled and resized; time 0 of a part is its first frame."""
-    between, total = None, stated_num_frames(video, fps=settings.fps)
-    if job.start_seconds is not None or job.end_seconds is not None:
-        between = video.frames_between(job.start_seconds, job.end_seconds)
+    between = _part(video, job)
+    total = stated_num_frames(video, fps=settings.fps, between=between)
 
     def resized(frame_HWC: FrameHWC) -> FrameHWC:
         if settings.short_side is None:
@@ -248,14 +300,20 @@ def _frames(video: Video, job: FrameJob, settings: FrameSettings) -> Iterator[Fr
         height, width = short_side_size(*frame_HWC.shape[:2], short_side=settings.short_side)
         return resize_frame(frame_HWC, height=height, width=width)
 
-    if between is not None and total is not None:
-        total = round(total * (between[1] - between[0]) / max(video.num_frames, 1))
     for number, frame_HWC in enumerate(video.stream(fps=settings.fps, transform=resized, between=between)):
-        if total is not None:
-            report_part(number, max(total, number))
+        _report(number, total)
         yield frame_HWC
-    if between is not None and video.frames_decoded < between[1]:
-        raise VideoError(str(job.file), f"there is no frame {video.frames_decoded}", "check the file")
+    _check_length(video, job)
+
+
+def _report_flow(progress: Progress) -> None:
+    _report(progress.completed, progress.total)
+
+
+def _report(completed: float, total: float | None) -> None:
+    """Report how many frames are done, if their number is known."""
+    if total is not None:
+        report_part(completed, max(total, completed))
 
 
 def _jpeg(plane: npt.NDArray[np.uint8], job: FrameJob, settings: FrameSettings) -> bytes:

@@ -8,7 +8,7 @@ from i3d.errors import InputError, VideoError
 from i3d.recipes.augmentation import Augmentation
 from i3d.recipes.settings import FlowMethod, FrameGeometry, Preprocessing, WindowProtocol
 from i3d.video.base import FrameHWC, Transform, Video
-from i3d.video.flow import flow_between, flow_to_bytes
+from i3d.video.flow import flow_to_bytes, flows_of_pairs
 from i3d.video.geometry import Geometry
 from i3d.video.photometric import rand_augment
 from i3d.video.transforms import apply_steps, center_crop, shape_after
@@ -36,6 +36,16 @@ def window_frames(
     return video.stream(fps=protocol.fps, transform=transform, between=between)
 
 
+def stated_num_frames(video: Video, *, fps: float | None, between: tuple[int, int] | None = None) -> int | None:
+    """How many frames `stream` will yield at a rate, if the video is as long as its header states; None: unknown."""
+    total = video.stated_frames
+    if fps is not None and video.timed and video.stated_seconds is not None:
+        total = max(round(video.stated_seconds * fps), 1)
+    if between is None or total is None:
+        return total
+    return round(total * (between[1] - between[0]) / max(video.num_frames, 1))
+
+
 def flow_at(
     video: Video, indices: Sequence[int], resize: Transform, *, method: FlowMethod, fps: float | None = None
 ) -> list[FrameHWC]:
@@ -43,16 +53,23 @@ def flow_at(
 
     `fps`: the frames are those at this rate; None: the video's own.
     """
-    wanted, flow_to, previous_HWC = set(indices), {}, None
+    wanted, flow_to = set(indices), dict[int, FrameHWC]()
     frames: Iterable[tuple[int, FrameHWC]] = enumerate(video.stream(fps=fps, transform=resize))
     if fps is None:  # only these frames and their predecessors are decoded, from the nearest key frames
         needed = np.unique([*indices, *(abs(index - 1) for index in indices if index or video.num_frames > 1)])
         frames = ((number, frame_HWC) for number, frame_HWC, _ in video.iter_frames_at(needed, transform=resize))
-    for number, frame_HWC in frames:
-        if number in wanted or (number == 1 and 0 in wanted):
-            previous_HWC = frame_HWC if previous_HWC is None else previous_HWC
-            flow_to[number] = flow_to_bytes(flow_between(previous_HWC, frame_HWC, method=method))
-        previous_HWC = frame_HWC
+    numbers: list[int] = []
+
+    def pairs() -> Iterator[tuple[FrameHWC, FrameHWC]]:
+        previous_HWC = None
+        for number, frame_HWC in frames:
+            if number in wanted or (number == 1 and 0 in wanted):
+                numbers.append(number)
+                yield frame_HWC if previous_HWC is None else previous_HWC, frame_HWC
+            previous_HWC = frame_HWC
+
+    for place, flow_HW2 in enumerate(flows_of_pairs(pairs(), method=method)):
+        flow_to[numbers[place]] = flow_to_bytes(flow_HW2)
     return [flow_to[1] if index == 0 and 1 in flow_to else flow_to[index] for index in indices]
 
 

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from i3d.data.content import content_digest
 from i3d.data.loading.flow_cache import ClipFlow
-from i3d.data.loading.preprocess import resize_checked, window_frames
+from i3d.data.loading.preprocess import resize_checked, stated_num_frames, window_frames
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
+from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import FrameHWC, Limits, Source, Video
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, windows
@@ -51,34 +52,41 @@ class ViewSampler:
     flow: ClipFlow | None
 
     def views(
-        self, source: Source, *, frames_fps: float | None = None, limits: Limits | None = None
+        self,
+        source: Source,
+        *,
+        frames_fps: float | None = None,
+        limits: Limits | None = None,
+        on_progress: ProgressCallback = ignore_progress,
     ) -> Iterator[View | EndOfVideo]:
         """All views of a video in order, then `EndOfVideo`. Raises VideoError if the video cannot be read.
 
         Each frame is decoded once. Windows need the same memory for any length of the video. Of clips, only frames that
-        are part of one are converted to RGB.
+        are part of one are converted to RGB. `on_progress` is called with the number of frames whose flow is computed.
         """
-        content = None if self.flow is None else _content_of(source, frames_fps)
+        content = None if self.flow is None else hash_of_source(source, frames_fps)
         with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
             coverage, looped = 1.0, False
             if isinstance(self.protocol, WindowProtocol):
-                yield from self._windows(video, self.protocol, content)
+                yield from self._windows(video, self.protocol, content, on_progress)
             else:
                 name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
-                coverage, looped = yield from self._clips(video, self.protocol, content, name=name)
+                coverage, looped = yield from self._clips(video, self.protocol, content, on_progress, name=name)
             yield EndOfVideo(video.frames_decoded, video.timed, video.notes, coverage, looped)
 
-    def _windows(self, video: Video, protocol: WindowProtocol, content: str | None) -> Iterator[View]:
+    def _windows(
+        self, video: Video, protocol: WindowProtocol, content: str | None, on_progress: ProgressCallback
+    ) -> Iterator[View]:
         pre = self.preprocessing
         frames = window_frames(video, protocol, pre)
         if self.flow is not None:
-            flows = self.flow.stream(video, content, fps=protocol.fps)
+            flows = self.flow.stream(video, content, fps=protocol.fps, on_progress=on_progress)
             frames = (center_crop(flow_HW2[None], size=pre.crop)[0].copy() for flow_HW2 in flows)
         for clip_THWC in windows_of(frames, protocol):
             yield View(clip_THWC, _num_windows(video, protocol))
 
     def _clips(
-        self, video: Video, protocol: ClipProtocol, content: str | None, *, name: str
+        self, video: Video, protocol: ClipProtocol, content: str | None, on_progress: ProgressCallback, *, name: str
     ) -> Generator[View, None, tuple[float, bool]]:
         """Yield the views of all clips; return the fraction of the video's length that they span, and if one loops."""
         pre = self.preprocessing
@@ -89,7 +97,7 @@ class ViewSampler:
             num_frames = video.count_frames() if rate is None else sum(1 for _ in video.stream(fps=rate))
             indices_VT = sample(num_frames)
             wanted = np.unique(indices_VT)
-            frames_THWC = self.flow.at(video, content, wanted, fps=rate)
+            frames_THWC = self.flow.at(video, content, wanted, fps=rate, on_progress=on_progress)
         else:
             resize = partial(resize_checked, video, geometry=pre)
             expected, num_frames = 0, video.num_frames
@@ -105,13 +113,6 @@ class ViewSampler:
             yield from (View(crop_THWC, len(indices_VT) * len(crops)) for crop_THWC in crops)
         needed = protocol.clip_len if protocol.placement == "scattered" else _frames_of_clip(sample)
         return coverage_of(indices_VT, num_frames=num_frames), num_frames < needed
-
-
-def stated_num_frames(video: Video, *, fps: float | None) -> int | None:
-    """How many frames `stream` will yield at a rate, if the video is as long as its header states; None: unknown."""
-    if fps is None or not video.timed or video.stated_seconds is None:
-        return video.stated_frames
-    return max(round(video.stated_seconds * fps), 1)
 
 
 def _num_windows(video: Video, protocol: WindowProtocol) -> int | None:
@@ -149,7 +150,7 @@ def windows_of(frames: Iterator[FrameHWC], protocol: WindowProtocol) -> Iterator
             yield np.stack(buffer[start:stop])
 
 
-def _content_of(source: Source, frames_fps: float | None) -> str | None:
+def hash_of_source(source: Source, frames_fps: float | None = None) -> str | None:
     """A hash of a file, or of a folder of frames at a rate; None for other sources."""
     if not isinstance(source, (str, os.PathLike)) or not Path(source).exists():
         return None
