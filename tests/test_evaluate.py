@@ -421,7 +421,7 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
             ("--set", "protocol.placement=foo"),
             "protocol.placement: Input should be 'centred', 'end_to_end', 'dense' or",
         ),
-        (("--set", "protocol.crops=five"), "protocol.crops: Input should be 'center', 'three' or 'ten'"),
+        (("--set", "protocol.crops=five"), "protocol.crops: Input should be 'center', 'two', 'three' or 'ten'"),
         (("--set", "preprocessing.crop=500"), "crop 500 is larger than short_side 32; see docs/testing.md"),
         (("--set", "network.depth=50"), "a test can change protocol and preprocessing, nothing else"),
         (("--set", "protocol.clips=3"), "protocol has no 'clips'"),

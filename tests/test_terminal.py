@@ -53,7 +53,10 @@ RUNS = {  # words, and the stages that bars name
     "extract": (["data", "extract-frames", TABLE, "--out", "{new}", "--workers", "0"], ["extract frames"]),
     "check": (["data", "check", TABLE, "--workers", "1"], ["check clips", "compare clips"]),
     "pack": (["data", "pack", TABLE, "--out", "{new}"], ["pack files"]),
-    "preview": (["data", "preview", TABLE, "--out", "{new}", "--num-clips", "2"], ["draw preview"]),
+    "preview": (
+        ["data", "preview", TABLE, "--out", "{new}", "--num-clips", "2", "--cache", "{new}.cache"],
+        ["draw preview", "check clips", "compare clips", "draw preview"],
+    ),
     "benchmark data": (
         ["benchmark", "data", TABLE, "--workers", "0", "--num-clips", "4", "--batch-size", "2"],
         ["load clips", "load clips, 0 workers"],

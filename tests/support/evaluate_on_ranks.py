@@ -23,9 +23,9 @@ def main(clips, model, out):
     weights, scored, rows = load_weights(model), [], []
     real = Scorer.__call__
 
-    def record_and_score(self, views, name, *, index):
+    def record_and_score(self, views, name, *, index, **more):
         scored.append(index)
-        return real(self, views, name, index=index)
+        return real(self, views, name, index=index, **more)
 
     Scorer.__call__ = record_and_score
     annotations = read_annotations(Path(clips))

@@ -134,8 +134,8 @@ def first_error(error: ValidationError) -> str:
     """The first error of invalid settings with its place and value, on one line."""
     fault = error.errors()[0]
     *around, last = fault["loc"] or ("the settings",)
-    is_key = fault["type"] in ("missing", "extra_forbidden")  # which may have the name of a tag
-    names = [part for part in around if part not in TAGS] + ([last] if is_key or last not in TAGS else [])
+    is_tag = last in TAGS and fault["type"] == "value_error"  # of a whole member of a union; a key may have its name
+    names = [part for part in around if part not in TAGS] + ([] if is_tag else [last])
     place = ".".join(map(str, names))
     if fault["type"] == "missing":
         return printable(f"{place} is missing")

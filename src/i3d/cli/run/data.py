@@ -169,7 +169,7 @@ def run_preview(source: Path, options: PreviewOptions) -> int:
     num_lost = 0
     with if_interrupted("nothing is saved", resumes=False), output.ProgressBar("draw preview") as bar:
         if options.recipe is None:
-            tuner = _plan(annotations, options)
+            tuner = _plan(annotations, options, bar)
             num_lost = len(annotations) - len(tuner.annotations)
             log.info("plan of `i3d train --data %s`; with --recipe, that of a recipe", _name(source))
             result = preview_plan(tuner, options.out, on_clip=bar.update, **chosen)
@@ -188,24 +188,23 @@ def run_preview(source: Path, options: PreviewOptions) -> int:
     return 3 if result.unreadable or num_lost else 0
 
 
-def _plan(annotations: Annotations, options: PreviewOptions) -> Finetuner:
+def _plan(annotations: Annotations, options: PreviewOptions, bar: output.ProgressBar) -> Finetuner:
     """What `i3d train` plans for these clips."""
     plan, frames = options.plan, options.frames
     given = {name: value for name, value in vars(plan).items() if name not in ("init", "max_bad")}
-    with output.ProgressBar("check clips") as progress:
-        tuner, _ = plan_finetuning(
-            annotations,
-            FinetuneOptions(**given),
-            init=plan.init or DEFAULT,
-            settings=options.settings or (),
-            max_bad=plan.max_bad,
-            compute=ComputeConfig(options.device, None, "torch", options.workers, cache_in(options.cache)),
-            deterministic=False,
-            seed=options.seed,
-            naming=frame_naming(frames, template_modality(frames)),
-            multi_label=options.dataset.multi_label,
-            on_progress=progress,
-        )
+    tuner, _ = plan_finetuning(
+        annotations,
+        FinetuneOptions(**given),
+        init=plan.init or DEFAULT,
+        settings=options.settings or (),
+        max_bad=plan.max_bad,
+        compute=ComputeConfig(options.device, None, "torch", options.workers, cache_in(options.cache)),
+        deterministic=False,
+        seed=options.seed,
+        naming=frame_naming(frames, template_modality(frames)),
+        multi_label=options.dataset.multi_label,
+        on_progress=bar,
+    )
     return tuner
 
 
