@@ -8,15 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.finetuning.classifier import (
-    PENALTIES,
-    DesignMatrix,
-    Head,
-    choose_penalty,
-    feature_scale,
-    fit_linear,
-    fit_prototypes,
-)
+from i3d.finetuning.classifier import DesignMatrix, Head, feature_scale, fit_linear, fit_prototypes
+from i3d.finetuning.selection import PENALTIES, TEMPERATURES, fit_candidate, select_classifier
 from i3d.recipes.training import Loss
 from i3d.training.losses import binary_cross_entropy, cross_entropy
 from support.examples import examples
@@ -31,7 +24,8 @@ def make_rows(seed, *, num_clips=24, num_classes=3, channels=6, apart=1.0, per_g
     if multi_label:
         targets_RK = np.maximum(targets_RK, random.random(targets_RK.shape) < 0.3).astype(float)
     features_RC = centers_KC[labels_R] + random.normal(size=(num_clips, channels))
-    return DesignMatrix(features_RC, targets_RK, np.ones(num_clips), np.arange(num_clips) // per_group)
+    clips_R = np.arange(num_clips)
+    return DesignMatrix(features_RC, targets_RK, np.ones(num_clips), clips_R, clips_R // per_group)
 
 
 def objective(rows, head, loss, penalty, *, multi_label=False):
@@ -91,7 +85,7 @@ def check_gradient(rows, head, loss, penalty, **options):
 def test_a_row_of_weight_two_is_the_row_twice_and_one_of_weight_zero_is_absent(seed, which, loss):
     rows, every = make_rows(seed), np.arange(24)
     order = np.append(every, which)
-    twice = DesignMatrix(rows.features_RC[order], rows.targets_RK[order], np.ones(25), rows.groups_R[order])
+    twice = replace(rows.select(order), weights_R=np.ones(25))
     heavy = replace(rows, weights_R=np.where(every == which, 2.0, 1.0))
     without, light = rows.select(every != which), replace(rows, weights_R=np.where(every == which, 0.0, 1.0))
     for one, other in ((heavy, twice), (light, without)):
@@ -112,8 +106,7 @@ def test_the_order_and_the_units_of_features_do_not_matter(seed, order):
     a = fit_linear(rows, Loss(), penalty=0.1).logits(rows.features_RC)
     moved = replace(rows, features_RC=rows.features_RC * np.geomspace(1e-2, 1e2, 6) + 5.0)
     b = fit_linear(moved, Loss(), penalty=0.1).logits(moved.features_RC)
-    mixed = DesignMatrix(rows.features_RC[order], rows.targets_RK[order], rows.weights_R[order], rows.groups_R[order])
-    c = fit_linear(mixed, Loss(), penalty=0.1).logits(rows.features_RC)
+    c = fit_linear(rows.select(list(order)), Loss(), penalty=0.1).logits(rows.features_RC)
     assert np.allclose(a, b, atol=1e-5)
     assert np.allclose(a, c, atol=1e-5)
 
@@ -127,7 +120,7 @@ def test_separable_rows_are_overfitted_with_hardly_a_penalty():
 
 def test_the_same_row_in_two_classes_gets_even_odds():
     features_RC = np.array([[1.0, 2.0], [1.0, 2.0], [5.0, 1.0]])
-    rows = DesignMatrix(features_RC, np.array([[1.0, 0], [0, 1], [1, 0]]), np.ones(3), np.arange(3))
+    rows = DesignMatrix(features_RC, np.array([[1.0, 0], [0, 1], [1, 0]]), np.ones(3), np.arange(3), np.arange(3))
     assert np.allclose(softmax(fit_linear(rows, Loss(), penalty=1e-4).logits(features_RC[:1])), 0.5, atol=1e-2)
 
 
@@ -148,15 +141,18 @@ def test_a_class_without_a_row_is_never_predicted():
         assert (fit_linear(wider, loss, penalty=0.1).logits(rows.features_RC).argmax(axis=1) < 3).all()
 
 
-# the penalty
+# the choice between classifiers, and its temperature
+
+
+def chosen(rows, kind="linear", **options):
+    return select_classifier(rows, Loss(), kind, **options)
 
 
 @pytest.mark.slow
 def test_held_out_groups_choose_a_simple_head_for_noise_and_a_close_one_for_clear_classes():
-    random = np.random.default_rng(0)
-    noise = replace(make_rows(6), features_RC=random.normal(size=(24, 40)))
-    assert choose_penalty(noise, Loss())[0] >= 1
-    assert choose_penalty(make_rows(6, apart=30.0), Loss())[0] <= 0.01
+    noise = replace(make_rows(6), features_RC=np.random.default_rng(0).normal(size=(24, 40)))
+    assert chosen(noise).penalty >= 1
+    assert chosen(make_rows(6, apart=30.0)).penalty <= 0.01
 
 
 @pytest.mark.slow
@@ -164,20 +160,70 @@ def test_groups_are_held_out_as_a_whole():
     """Two copies of each of twelve noisy clips: held out one by one, their copies would leak; as groups they do not."""
     few = replace(make_rows(7, num_clips=12), features_RC=np.random.default_rng(1).normal(size=(12, 40)))
     order = np.repeat(np.arange(12), 2)
-    split = DesignMatrix(few.features_RC[order], few.targets_RK[order], np.ones(24), np.arange(24))
+    split = replace(few.select(order), clips_R=np.arange(24), groups_R=np.arange(24))
     whole = replace(split, groups_R=order)
-    assert choose_penalty(split, Loss())[0] < choose_penalty(whole, Loss())[0]
-    assert choose_penalty(split, Loss())[1] > choose_penalty(whole, Loss())[1]
+    assert chosen(split).penalty < chosen(whole).penalty
+    assert chosen(split).log_likelihood > chosen(whole).log_likelihood
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["auto", "linear", "prototype"])
 @pytest.mark.parametrize("per_group", [1, 5, 12, 24])
-def test_any_number_of_groups_gives_a_penalty_and_the_same_again(per_group):
+def test_any_number_of_groups_gives_a_classifier_and_the_same_again(kind, per_group):
     rows = make_rows(8, per_group=per_group)
-    penalty, likely = choose_penalty(rows, Loss(), seed=3)
-    assert penalty in PENALTIES
-    assert np.isnan(likely) == (per_group == 24)
-    assert choose_penalty(rows, Loss(), seed=3)[0] == penalty
+    candidate = chosen(rows, kind, seed=3)
+    assert candidate.penalty in {"auto": (*PENALTIES, None), "linear": PENALTIES, "prototype": (None,)}[kind]
+    assert np.isnan(candidate.log_likelihood) == (per_group == 24)
+    assert candidate.temperature in (1.0, *TEMPERATURES)
+    assert repr(chosen(rows, kind, seed=3)) == repr(candidate)  # NaN is not itself
+
+
+def clouds(seed, counts, *, spread=3.0):
+    """Rows of classes that differ in the first of 40 directions; in the others, two by two, they vary together."""
+    random = np.random.default_rng(seed)
+    labels_R = np.repeat(np.arange(len(counts)), counts)
+    features_RC = np.repeat(random.normal(size=(len(labels_R), 20)), 2, axis=1) * spread
+    features_RC[:, ::2] += random.normal(size=(len(labels_R), 20)) * 0.5
+    features_RC[:, 0] += 1.2 * labels_R
+    order = np.arange(len(labels_R))
+    return DesignMatrix(features_RC, np.eye(len(counts))[labels_R], np.ones(len(labels_R)), order, order)
+
+
+def accuracy_and_confidence(head, rows):
+    probabilities_RK = softmax(head.logits(rows.features_RC))
+    right_R = probabilities_RK.argmax(axis=1) == rows.targets_RK.argmax(axis=1)
+    return right_R.mean(), probabilities_RK.max(axis=1).mean()
+
+
+def test_with_its_temperature_a_classifier_is_as_sure_as_it_is_right():
+    rows, later = clouds(0, (200, 200)), clouds(1, (2000, 2000))
+    for kind in ("prototype", "linear"):
+        candidate = chosen(rows, kind)
+        right, sure = accuracy_and_confidence(fit_candidate(rows, Loss(), candidate), later)
+        assert abs(right - sure) < 0.08
+    few = rows.select(np.arange(400) % 10 == 0)
+    right, sure = accuracy_and_confidence(fit_linear(few, Loss(), penalty=1e-4), later)
+    assert sure - right > 0.15  # as the likelihood of training clips has it
+
+
+def test_a_class_of_three_clips_does_not_turn_all_classes_into_class_means():
+    rows, later = clouds(2, (60, 60, 3)), clouds(3, (500, 500))
+    assert chosen(rows, "auto").penalty is not None
+    means, best = fit_prototypes(rows), fit_candidate(rows, Loss(), chosen(rows, "auto"))
+    wider = replace(later, targets_RK=np.pad(later.targets_RK, [(0, 0), (0, 1)]))
+    assert accuracy_and_confidence(best, wider)[0] > accuracy_and_confidence(means, wider)[0] + 0.1
+
+
+def test_views_are_judged_together_as_a_test_averages_them():
+    """One of the two views of each clip is noise: the clips are as right as the other view, the rows are not."""
+    rows = make_rows(13, apart=3.0)
+    noise_RC = np.random.default_rng(3).normal(size=rows.features_RC.shape)
+    order = np.repeat(np.arange(24), 2)
+    both = rows.select(order)
+    features_RC = np.stack([rows.features_RC, rows.features_RC + 0.01 * noise_RC], axis=1).reshape(48, -1)
+    both = replace(both, features_RC=features_RC, weights_R=np.full(48, 0.5), clips_R=order, groups_R=order)
+    assert abs(chosen(both).log_likelihood - chosen(rows).log_likelihood) < 0.05
+    assert replace(both, clips_R=np.arange(48)).clips_R.max() == 47
 
 
 # prototypes

@@ -29,7 +29,7 @@ PRE = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(60.0,) * 3)
 FLOW = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 2, std=(60.0,) * 2)
 OPTIONAL = {
     "train_layers": ("head", "last", "all"),
-    "head": ("linear", "prototype"),
+    "head": ("auto", "linear", "prototype"),
     "norms": ("frozen", "trained", "re-estimated"),
     "flip": ("on", "off", "swap"),
     "balance": ("none", "sampler", "loss", "focal", "logit-adjust"),
@@ -72,11 +72,9 @@ def flags():
     return set(re.findall(r"--[a-z][a-z-]*", run_here(["i3d", "train", "--help"]).stdout))
 
 
-def refused(given_, stats, train_layers, head, views):
+def refused(given_, stats, train_layers, head):
     """Whether an option has no meaning for such classes, or where only the classifier is trained."""
     if given_["flip"] == "swap":  # no class name contains left or right
-        return True
-    if train_layers == "head" and views == 1 and given_["flip"] == "on":
         return True
     without_effect = ("logit-adjust", "loss", "sampler") if train_layers == "head" else ("logit-adjust",)
     if stats.multi_label and given_["balance"] in without_effect:
@@ -92,8 +90,7 @@ def refused(given_, stats, train_layers, head, views):
 def test_the_options_win_and_every_decision_has_a_reason_and_a_flag(flags, known_, given_):
     chosen = choose(FinetuneOptions(), **known_)
     train_layers, head = given_["train_layers"] or chosen.train_layers, given_["head"] or chosen.head
-    views = given_["views"] or choose(FinetuneOptions(test_clips=given_["test_clips"]), **known_).views
-    if refused(given_, known_["stats"], train_layers, head, views):
+    if refused(given_, known_["stats"], train_layers, head):
         with pytest.raises(InputError, match=r"^--"):
             choose(FinetuneOptions(**given_), **known_)
         return
@@ -135,7 +132,7 @@ def test_without_options_the_clips_and_the_device_decide(known_):
     config = choose(FinetuneOptions(), **{**known_, "precision": None})
     few = min((count for count in stats.counts_K if count), default=0)
     assert config.train_layers == ("head" if known_["device"] == "cpu" else "last" if few < 20 else "all")
-    assert config.head == ("prototype" if few < 5 and not stats.multi_label else "linear")
+    assert config.head == ("linear" if stats.multi_label else "auto")
     assert config.norms != "re-estimated"
     assert "set by you" not in {decision.reason for decision in config.decisions}
     assert 1 <= config.views <= 4
@@ -143,12 +140,25 @@ def test_without_options_the_clips_and_the_device_decide(known_):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "clip"), [(0.5, (16, 1)), (0.8, (16, 1)), (1.2, (32, 1)), (1.6, (32, 1)), (2.6, (32, 2)), (60, (32, 2))]
+    ("seconds", "clip"), [(0.5, (16, 1)), (0.8, (16, 1)), (1.2, (32, 1)), (1.6, (32, 1)), (2.6, (64, 1)), (60, (64, 1))]
 )
 def test_clips_span_the_training_length_where_videos_are_so_long(seconds, clip):
     config = choose(FinetuneOptions(), **known([10, 10], seconds=seconds))
     assert (config.protocol.clip_len, config.protocol.frame_interval) == clip
     assert config.protocol.target_fps == 25
+
+
+def test_a_cpu_reads_many_clips_with_half_the_frames():
+    shape = lambda **more: choose(FinetuneOptions(**more), **known([600, 600])).protocol  # noqa: E731
+    assert (shape().clip_len, shape().frame_interval, shape().crops) == (32, 2, "two")
+    assert (shape(flip="off").clip_len, shape(flip="off").crops) == (64, "center")
+    assert choose(FinetuneOptions(), **known([600, 600], device="cuda")).protocol.clip_len == 64
+
+
+def test_mirror_images_are_views_unless_they_change_a_class():
+    assert choose(FinetuneOptions(), **known([10, 10])).protocol.crops == "two"
+    assert choose(FinetuneOptions(flip="off"), **known([10, 10])).protocol.crops == "center"
+    assert choose(FinetuneOptions(), **known([10, 10], classes=("left", "right"))).protocol.crops == "center"
 
 
 def test_frames_without_times_are_not_resampled():
@@ -174,7 +184,7 @@ def test_classes_that_a_mirror_would_falsify_change_places():
     )
     off = choose(FinetuneOptions(flip="off"), **known([10] * 4, classes=named)).training.augmentation
     assert (off.flip, off.mirrored, off.no_flip) == (0, (), ())
-    on = choose(FinetuneOptions(flip="on"), **known([10] * 4, classes=named)).training.augmentation
+    on = choose(FinetuneOptions(flip="on", views=2), **known([10] * 4, classes=named)).training.augmentation
     assert (on.flip, on.mirrored, on.no_flip) == (0.5, (), ())
 
 

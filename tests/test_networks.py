@@ -1,11 +1,16 @@
 """The interface of every network for the rest of the package (`models.network.VideoNetwork`)."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 
 from i3d import models
+from i3d.models.engine.engine import Engine
 from i3d.models.factory import NETWORKS, build_meta_network, build_network
 from i3d.recipes.settings import NETWORK_KINDS, InceptionSettings, ResNetSettings
+from i3d.utils.device import ComputeConfig
 
 SETTINGS = [
     InceptionSettings(num_classes=5),
@@ -54,6 +59,35 @@ def test_the_classifier_is_one_linear_layer_on_the_pooled_last_map(settings):
     assert net(clips).shape == (2, 5)
     with pytest.raises(ValueError, match=f"{net.min_frames} frames"):
         net(clips[:, :, 1:])
+
+
+@pytest.mark.parametrize(
+    ("settings", "side"),
+    [
+        (ResNetSettings(num_classes=5, depth=18, base_channels=4, head_pooling="maxima"), 48),
+        pytest.param(InceptionSettings(num_classes=5, head_pooling="maxima"), 193, marks=pytest.mark.slow),
+    ],
+    ids=["resnet", "inception"],
+)
+def test_a_classifier_can_read_maxima_of_two_maps(settings, side):
+    """The square root of the mean over time of the maxima over space, written again in NumPy."""
+    torch.manual_seed(0)
+    net = build_network(settings).eval()
+    clips = torch.randn(2, 3, max(net.min_frames, 9), side, side)
+    with torch.no_grad():
+        logits_NK, inputs_NC = net(clips), net.classifier_input(clips)
+        maps = [net.features(clips, endpoint=name).numpy() for name in net.maxima_of]
+    assert tuple(map_NCTHW.shape[1] for map_NCTHW in maps) == net.maxima_channels
+    wanted = np.concatenate([m.max(axis=(3, 4)).mean(axis=2) for m in maps], axis=1)
+    assert inputs_NC.numpy() == pytest.approx(np.sqrt(np.maximum(wanted, 1e-4)), abs=1e-5)
+    weight, bias = (value.detach().numpy() for value in net.classifier.parameters())
+    assert logits_NK.numpy() == pytest.approx(inputs_NC.numpy() @ weight.reshape(5, -1).T + bias, abs=1e-4)
+    assert net.num_features == net.pooled(clips).shape[1] == net.maxima_channels[-1]
+    trained = copy.deepcopy(net)
+    trained.train()(clips).sum().backward()
+    assert all(value.grad is not None and value.grad.isfinite().all() for value in trained.parameters())
+    engine = Engine.create(net, ComputeConfig("cpu"))
+    assert engine.classifier_input(clips).numpy() == pytest.approx(inputs_NC.numpy(), abs=1e-3)
 
 
 @pytest.mark.slow

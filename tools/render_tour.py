@@ -83,10 +83,10 @@ def scene(name: str, rng: np.random.Generator) -> Scene:
     """A scene drawn by the generator."""
     return Scene(
         name=name,
-        ground_HWC=_texture(
+        ground_HWC=texture(
             2 * SIDE, GROUND_CELLS, hue=rng.uniform(25, 60), value=rng.uniform(105, 130), contrast=40, rng=rng
         ),
-        object_HWC=_texture(
+        object_HWC=texture(
             2 * HALF, OBJECT_CELLS, hue=rng.uniform(95, 140), value=rng.uniform(120, 150), contrast=70, rng=rng
         ),
         mask_HW=_mask(SHAPES[int(rng.integers(len(SHAPES)))]),
@@ -139,7 +139,7 @@ def _warped(image: Pixels, matrix_23: Matrix, *, border: int) -> Pixels:
     return warped.astype(np.float32, copy=False)
 
 
-def _texture(side: int, cells: Cells, *, hue: float, value: float, contrast: float, rng: np.random.Generator) -> Pixels:
+def texture(side: int, cells: Cells, *, hue: float, value: float, contrast: float, rng: np.random.Generator) -> Pixels:
     """Clouds of noise, coarse and fine, in colours around a hue."""
     layers_HW3 = np.zeros((side, side, 3), np.float32)
     for num_cells, weight in cells:

@@ -28,8 +28,8 @@ class FinetuneFlags:
     train_layers: Literal["head", "last", "all"] | None = None
     """Layers to train: the classifier (head), the last stage too, or all."""
 
-    head: Literal["linear", "prototype"] | None = None
-    """Classifier: linear, or prototype (class means)."""
+    head: Literal["auto", "linear", "prototype"] | None = None
+    """Classifier: linear, prototype (class means), or auto: by cross-validation."""
 
     views: Annotated[int | None, shared.COUNT] = None
     """Views of each clip that the classifier is fitted on."""

@@ -1,4 +1,6 @@
-"""Linear classifiers on features, fitted to their optimum in float64; cross-validation chooses the L2 penalty.
+"""Linear classifiers on features, fitted to their optimum in float64.
+
+`selection` chooses between them.
 
 Letters in names: R rows (views of clips), N clips, C channels, K classes.
 """
@@ -17,22 +19,21 @@ from i3d.recipes.training import Loss
 from i3d.training.losses import binary_cross_entropy, cross_entropy
 
 Doubles = npt.NDArray[np.float64]
-PENALTIES: Final = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)  # from strong to weak
 TOLERANCE: Final = 1e-8  # of the gradient
 ROUGH: Final = 1e-4  # the same, while penalties are compared
 ABSENT: Final = -100.0  # the bias of a class without clips: it is never predicted
 MAX_ITERATIONS: Final = 2000
-NUM_FOLDS: Final = 5
 
 
 @dataclass(frozen=True, eq=False)
 class DesignMatrix:
-    """Views of clips as rows of a design matrix. Views of a clip, and clips of a group, share a group number."""
+    """Views of clips as rows of a design matrix. Clips of a group are held out together."""
 
     features_RC: Doubles
     targets_RK: Doubles  # rows of 0 and 1
     weights_R: Doubles
-    groups_R: npt.NDArray[np.int64]
+    clips_R: npt.NDArray[np.int64]  # the clip that a row is a view of
+    groups_R: npt.NDArray[np.int64]  # all views of a clip have one group
 
     def select(self, chosen_R: npt.NDArray[np.bool_]) -> Self:
         return type(self)(*(getattr(self, field.name)[chosen_R] for field in fields(self)))
@@ -50,19 +51,23 @@ class Head:
         logits_RK: Doubles = np.asarray(features_RC, np.float64) @ self.weight_KC.T + self.bias_K
         return logits_RK
 
+    def divided(self, temperature: float) -> Self:
+        """The classifier whose logits are divided by a temperature."""
+        return type(self)(self.weight_KC / temperature, self.bias_K / temperature)
+
 
 def fit_linear(rows: DesignMatrix, loss: Loss, *, penalty: float, multi_label: bool = False) -> Head:
     """Minimise the weighted mean loss plus `penalty / 2` times the squared norm of the weights, by L-BFGS.
 
     Features are standardised first; the bias is not penalised. The minimum is unique, except with a focal loss.
     """
-    return _fit(rows, loss, [penalty], multi_label=multi_label, tolerance=TOLERANCE)[0]
+    return fit_penalties(rows, loss, [penalty], multi_label=multi_label, tolerance=TOLERANCE)[0]
 
 
-def _fit(
-    rows: DesignMatrix, loss: Loss, penalties: Sequence[float], *, multi_label: bool, tolerance: float
+def fit_penalties(
+    rows: DesignMatrix, loss: Loss, penalties: Sequence[float], *, multi_label: bool, tolerance: float = ROUGH
 ) -> list[Head]:
-    """A head for each penalty, each started from the one before.
+    """`fit_linear` with each penalty, each started from the one before; quickly, to compare them.
 
     The optimal weights are linear combinations of the rows: the search is in the subspace that the rows span.
     """
@@ -125,29 +130,6 @@ def fit_prototypes(rows: DesignMatrix) -> Head:
     weight_KC = scale * means_KC / std_C
     bias_K = -0.5 * scale * np.square(means_KC).sum(axis=1) - weight_KC @ mean_C
     return Head(weight_KC, np.where(counts_K > 0, bias_K, ABSENT))
-
-
-def choose_penalty(rows: DesignMatrix, loss: Loss, *, multi_label: bool = False, seed: int = 0) -> tuple[float, float]:
-    """The penalty of the highest mean log-likelihood in cross-validation by group, and that likelihood.
-
-    Groups are divided into folds at random, by the seed. With a single group, it is the middle penalty and NaN.
-    """
-    groups = np.unique(rows.groups_R)
-    if len(groups) < 2:
-        return PENALTIES[len(PENALTIES) // 2], float("nan")
-    number = np.random.default_rng((seed, 0xF01D)).permutation(len(groups)) % min(NUM_FOLDS, len(groups))
-    folds_R = number[np.searchsorted(groups, rows.groups_R)]
-    scores = np.zeros(len(PENALTIES))
-    for fold in np.unique(number):
-        held, rest = rows.select(folds_R == fold), rows.select(folds_R != fold)
-        heads = _fit(rest, loss, PENALTIES, multi_label=multi_label, tolerance=ROUGH)
-        targets_RK, ones_K = torch.from_numpy(held.targets_RK), torch.ones(held.targets_RK.shape[1])
-        for i, head in enumerate(heads):
-            logits_RK = torch.from_numpy(head.logits(held.features_RC))
-            losses_R = _losses(logits_RK, targets_RK, Loss(), ones_K, multi_label=multi_label).numpy()
-            scores[i] -= held.weights_R @ losses_R / rows.weights_R.sum()
-    best = int(np.argmax(scores))
-    return PENALTIES[best], float(scores[best])
 
 
 def _losses(logits_RK: Tensor, targets_RK: Tensor, loss: Loss, frequencies_K: Tensor, *, multi_label: bool) -> Tensor:

@@ -22,11 +22,11 @@ from i3d.recipes.training import SGD, CosineSchedule, Loss, Training
 from i3d.utils.device import Arithmetic
 from i3d.weights.load import state_shapes
 
-FEW: Final = 5  # clips of a class, below which a fitted classifier would memorise them
 MANY: Final = 20  # clips of a class, from which training all layers pays
 SMALL_BATCH: Final = 16  # clips on a device, below which batch statistics are too noisy
 UNEVEN: Final = 3.0  # clips of the largest class per clip of the smallest
 WINDOW_FRAMES: Final = 64  # that the pretrained network was trained on, at 25 fps
+CPU_FEATURES: Final = 2000  # clips of 64 frames that a CPU reads in about half an hour
 FPS: Final = 25.0
 MAX_VIEWS: Final = 4  # of a clip, to fit a classifier on
 ENOUGH_VIEWS: Final = 100  # of all clips together, on a CPU
@@ -112,8 +112,9 @@ def choose(
     """
     pick, on_cpu = _Chooser(options), device == "cpu"
     train_layers: TrainLayers = pick("train_layers", *_train_layers(stats, device))
-    head: HeadKind = pick("head", *_head(stats))
-    protocol = _protocol(stats, pick)
+    head: HeadKind = pick("head", *_head(stats, options, train_layers))
+    flip = _flip(stats, pick)
+    protocol = _protocol(stats, pick, flip, on_cpu=on_cpu)
     views: int = pick("views", *_views(stats, protocol, on_cpu=on_cpu))
     precision = pick("precision", *_precision(has_fast_bf16), given=precision)
     balance: Balance = pick("balance", *_balance(stats))
@@ -129,8 +130,8 @@ def choose(
         sampling=TrainSampling(
             clip_len=protocol.clip_len, frame_interval=protocol.frame_interval, target_fps=protocol.target_fps
         ),
-        augmentation=_augmentation(stats, recipe, pick, is_random=train_layers != "head" or views > 1),
-        validation=protocol.model_copy(update={"num_clips": 1}),
+        augmentation=_augmentation(stats, recipe, pick, flip, is_random=train_layers != "head" or views > 1),
+        validation=protocol.model_copy(update={"num_clips": 1, "crops": "center"}),
         validation_crop=recipe.preprocessing.crop,
         validate_every=1,
         best_by="mean_class" if _imbalance(stats) >= 1.5 else "top1",
@@ -141,7 +142,7 @@ def choose(
         norms: Norms = pick("norms", "frozen", "only the classifier is trained")
     else:
         training, norms = _layer_settings(training, stats, pick, on_cpu=on_cpu)
-    network = recipe.network.model_copy(update={"num_classes": len(stats.classes)})
+    network = recipe.network.model_copy(update={"num_classes": len(stats.classes), **_head_pooling(recipe, pick)})
     net = build_meta_network(network)
     frozen = net.stages[: -net.num_last_stages] if train_layers == "last" else ()
     resolved = Recipe(
@@ -181,40 +182,57 @@ def _train_layers(stats: DatasetStats, device: str) -> tuple[TrainLayers, str]:
     return "all", f"every class has at least {smallest} clips, and there is a GPU ({device})"
 
 
-def _head(stats: DatasetStats) -> tuple[HeadKind, str]:
-    smallest = _smallest_class(stats)
-    if smallest < FEW and not stats.multi_label:
-        return "prototype", f"the smallest class has {smallest} clips: class means generalise better than a fit"
-    return "linear", "fitted to its optimum; cross-validation by group chooses the L2 penalty"
+def _head(stats: DatasetStats, options: FinetuneOptions, train_layers: TrainLayers) -> tuple[HeadKind, str]:
+    if stats.multi_label:
+        return "linear", "a multi-label clip has no nearest class mean; cross-validation chooses the L2 penalty"
+    if train_layers == "head" and options.balance in ("focal", "logit-adjust"):
+        return "linear", f"class means have no loss that --balance {options.balance} could change"
+    return "auto", "cross-validation by group chooses a linear classifier's L2 penalty, or class means"
 
 
-def _protocol(stats: DatasetStats, pick: _Chooser) -> ClipProtocol:
-    """Clips as long as those of pretraining, or shorter if the videos are."""
+def _head_pooling(recipe: Recipe, pick: _Chooser) -> dict[str, str]:
+    """What the classifier reads of the feature maps, where the network leaves a choice."""
+    if "head_pooling" not in type(recipe.network).model_fields:
+        return {}
+    pick.add(
+        "--set network.head_pooling", "maxima", "the strongest response in each frame, of two layers, better than means"
+    )
+    return {"head_pooling": "maxima"}
+
+
+def _protocol(stats: DatasetStats, pick: _Chooser, flip: Flip, *, on_cpu: bool) -> ClipProtocol:
+    """Clips as long as those of pretraining, or shorter if the videos are, and their mirror images."""
     num_frames = stats.seconds * FPS if stats.seconds else stats.num_frames
-    length, interval = (16, 1) if num_frames <= 20 else (32, 1) if num_frames <= 40 else (32, 2)
+    length, interval = (16, 1) if num_frames <= 20 else (32, 1) if num_frames <= 40 else (64, 1)
+    fitting = max(1, min(round(num_frames / WINDOW_FRAMES), MAX_TEST_CLIPS))
+    views = stats.num_clips * (2 if flip == "on" else 1) * (pick.options.test_clips or fitting)
+    shorter = ""
+    if on_cpu and length == WINDOW_FRAMES and views > CPU_FEATURES:
+        length, interval, shorter = 32, 2, f"; {views:,} clips of 64 frames take a CPU twice as long"
     at_fps = ", 25 fps" if stats.seconds else ""
     num_clips: int = pick(
         "test_clips",
-        max(1, min(round(num_frames / WINDOW_FRAMES), MAX_TEST_CLIPS)),
+        fitting,
         f"a clip spans {length * interval} frames ({length} x stride {interval}{at_fps}); the median video has "
-        f"{num_frames:.0f}",
+        f"{num_frames:.0f}{shorter}",
     )
     return ClipProtocol(
         clip_len=length,
         frame_interval=interval,
         num_clips=num_clips,
         target_fps=FPS if stats.seconds else None,
-        crops="center",
+        crops="two" if flip == "on" else "center",
         average="prob",
     )
 
 
 def _views(stats: DatasetStats, protocol: ClipProtocol, *, on_cpu: bool) -> tuple[int, str]:
+    """1: the views of a test. Each further one is a random view."""
     if not on_cpu:
         return MAX_VIEWS, "the views of the test, and random ones"
-    views = max(1, min(ENOUGH_VIEWS // max(stats.num_clips * protocol.num_clips, 1), MAX_VIEWS))
+    views = max(1, min(ENOUGH_VIEWS // max(stats.num_clips * protocol.num_views, 1), MAX_VIEWS))
     if views == 1:
-        return 1, f"{stats.num_clips} clips are enough without augmentation; each further view takes as long again"
+        return 1, f"{stats.num_clips} clips are enough without augmentation; each random view takes longer"
     return views, f"{counted(stats.num_clips, 'clip is', 'clips are')} few: random views augment them"
 
 
@@ -233,14 +251,14 @@ def _balance(stats: DatasetStats) -> tuple[Balance, str]:
     return "none", "the classes are about equally large"
 
 
-def _augmentation(stats: DatasetStats, recipe: Recipe, pick: _Chooser, *, is_random: bool) -> Augmentation:
+def _augmentation(stats: DatasetStats, recipe: Recipe, pick: _Chooser, flip: Flip, *, is_random: bool) -> Augmentation:
     pre = recipe.preprocessing
     size: dict[str, Any] = {"steps": pre.steps, "resize": pre.short_side, "size": min(224, pre.crop)}
     if not is_random:
-        if pick.options.flip in ("on", "swap"):
-            raise InputError(f"--flip {pick.options.flip}: there are no random views to mirror; add --views 2 or more")
+        if pick.options.flip == "swap":
+            raise InputError("--flip swap: there are no random views to mirror; add more --views")
         return Augmentation(**size, crop=CenterCrop(), flip=0.0)
-    mirrors = _mirrors(stats, pick)
+    mirrors = _mirrors(stats, flip)
     per_class = stats.num_clips / max(sum(count > 0 for count in stats.counts_K), 1)
     if per_class >= STRONG_AUGMENTATION:
         crop: Any = RandomResizedCrop()
@@ -253,8 +271,8 @@ def _augmentation(stats: DatasetStats, recipe: Recipe, pick: _Chooser, *, is_ran
     return Augmentation(**size, crop=crop, brightness=jitter, contrast=jitter, **mirrors)
 
 
-def _mirrors(stats: DatasetStats, pick: _Chooser) -> dict[str, Any]:
-    """The settings of mirroring: which classes it turns into each other, and which it must not touch."""
+def _flip(stats: DatasetStats, pick: _Chooser) -> Flip:
+    """What mirroring does: nothing to a class, exchange some, or more than can be known."""
     rule = mirror_rule(stats.classes)
     if pick.options.flip == "swap" and not rule:
         raise InputError(
@@ -262,12 +280,19 @@ def _mirrors(stats: DatasetStats, pick: _Chooser) -> dict[str, Any]:
         )
     if rule:
         pairs = [f"{a!r} becomes {b!r}" for a, b in rule.pairs] + [f"{name!r} is not mirrored" for name in rule.alone]
-        mode: Flip = pick("flip", "swap", f"in a mirror {abridged(pairs, 4)}")
+        flip: Flip = pick("flip", "swap", f"in a mirror {abridged(pairs, 4)}")
     else:
-        mode = pick("flip", "on", "no class name contains left, right or a sense of rotation (in English)")
-    if mode == "swap":
+        why = "mirror images are views too: no class name contains left, right or a sense of rotation (in English)"
+        flip = pick("flip", "on", why)
+    return flip
+
+
+def _mirrors(stats: DatasetStats, flip: Flip) -> dict[str, Any]:
+    """The settings of random mirroring: which classes it turns into each other, and which it must not touch."""
+    rule = mirror_rule(stats.classes)
+    if flip == "swap":
         return {"flip": 0.5, "mirrored": rule.pairs, "no_flip": rule.alone}
-    return {"flip": 0.0 if mode == "off" else 0.5}
+    return {"flip": 0.0 if flip == "off" else 0.5}
 
 
 def _layer_settings(training: Training, stats: DatasetStats, pick: _Chooser, *, on_cpu: bool) -> tuple[Training, Norms]:

@@ -30,7 +30,7 @@ from i3d.utils.cache import Cache, cache_key
 from i3d.utils.device import Arithmetic, ComputeConfig
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 
-VERSION: Final = 2  # part of the cache key: increase it when the features change
+VERSION: Final = 3  # part of the cache key: increase it when the features change
 Floats = npt.NDArray[np.float32]
 
 
@@ -46,14 +46,14 @@ class Backbone:
             if not name.startswith(net.head_prefix) and value.is_floating_point():
                 digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         self.digest = digest.hexdigest()  # of its weights
-        self.num_channels = net.num_features
+        self.num_channels = net.num_classifier_inputs
         self.engine = Engine.create(net, ComputeConfig(precision=precision), device=device)
 
     def __call__(self, clips_VTHWC: torch.Tensor) -> Floats:
         """Features (V, C) of uint8 clips. Views run one at a time: no number depends on the rest of a batch."""
         on_device = clips_VTHWC.to(self.engine.device)
         clips = (network_input(self.engine, clip_THWC[None], self.preprocessing) for clip_THWC in on_device)
-        return torch.cat([self.engine.pooled(clip_VCTHW).cpu() for clip_VCTHW in clips]).numpy()
+        return torch.cat([self.engine.classifier_input(clip_VCTHW).cpu() for clip_VCTHW in clips]).numpy()
 
 
 @dataclass(frozen=True)

@@ -146,8 +146,8 @@ def _check_options(options: FinetuneOptions, compute: ComputeConfig, *, seed: in
     if seed < 0:
         raise InputError(f"seed {seed}: must be at least 0")
     check_training_runtime(compute)
-    if multi_label and options.head == "prototype":
-        raise InputError("--head prototype: a multi-label clip has no nearest class mean; use --head linear")
+    if multi_label and options.head in ("auto", "prototype"):
+        raise InputError(f"--head {options.head}: a multi-label clip has no nearest class mean; use --head linear")
 
 
 def _check_folder(work_dir: Path) -> None:

@@ -13,9 +13,10 @@ import torch
 from i3d.data.annotations import Annotations
 from i3d.errors import printable
 from i3d.evaluation.scoring import average_views
-from i3d.finetuning.classifier import DesignMatrix, Doubles, Head, choose_penalty, fit_linear, fit_prototypes
+from i3d.finetuning.classifier import DesignMatrix, Doubles, Head
 from i3d.finetuning.defaults import FinetuneConfig
 from i3d.finetuning.features import ClipFeatures
+from i3d.finetuning.selection import fit_candidate, select_classifier
 from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.training.losses import balanced_weights
@@ -50,18 +51,17 @@ def design_rows(
         features_RC=values_NVC.reshape(len(indices) * num_views, -1),
         targets_RK=targets_NVK.reshape(-1, num_classes),
         weights_R=np.repeat(weights_N / num_views, num_views),
+        clips_R=(2 * np.arange(len(indices))[:, None] + mirrored_NV).reshape(-1),  # mirrored into another class
         groups_R=np.repeat(groups_N[indices], num_views),
     )
 
 
 def fit_head(rows: DesignMatrix, config: FinetuneConfig, *, seed: int) -> tuple[Head, str]:
-    """Fit the classifier of the configuration; it and its description."""
-    if config.head == "prototype":
-        return fit_prototypes(rows), "class means (prototypes)"
+    """Choose and fit the classifier of the configuration; it and its description."""
     loss = config.training.loss.model_copy(update={"class_weights": "none"})  # the rows are weighted already
     multi_label = config.recipe.multi_label
-    penalty, _ = choose_penalty(rows, loss, multi_label=multi_label, seed=seed)
-    return fit_linear(rows, loss, penalty=penalty, multi_label=multi_label), f"linear, L2 penalty {penalty:g}"
+    chosen = select_classifier(rows, loss, config.head, multi_label=multi_label, seed=seed)
+    return fit_candidate(rows, loss, chosen, multi_label=multi_label), str(chosen)
 
 
 def score_clips(head: Head, features: ClipFeatures, indices: Sequence[int], config: FinetuneConfig) -> Doubles:

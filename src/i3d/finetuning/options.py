@@ -8,7 +8,7 @@ from i3d.errors import InputError
 from i3d.utils.arguments import check_fields
 
 TrainLayers = Literal["head", "last", "all"]
-HeadKind = Literal["linear", "prototype"]
+HeadKind = Literal["auto", "linear", "prototype"]
 Norms = Literal["frozen", "trained", "re-estimated"]
 Flip = Literal["on", "off", "swap"]
 Balance = Literal["none", "sampler", "loss", "focal", "logit-adjust"]
@@ -22,7 +22,7 @@ class FinetuneOptions:
     """None: the value is chosen by the clips and the device. The precision is that of `ComputeConfig`."""
 
     train_layers: TrainLayers | None = None  # the classifier, the last stages too, or all layers
-    head: HeadKind | None = None  # a fitted linear classifier, or class means
+    head: HeadKind | None = None  # a fitted linear classifier, class means, or the better of both in cross-validation
     views: int | None = None  # views of each clip that the classifier is fitted on
     test_clips: int | None = None  # clips per video in a test
     norms: Norms | None = None  # batch-norm statistics
@@ -64,7 +64,7 @@ class FinetuneOptions:
                 f"--val-fraction: --cv-folds {self.cv_folds} holds out each clip once; leave one of them out"
             )
         if self.train_layers == "head":
-            check_head(self, self.head or "linear")
+            check_head(self, self.head or "auto")
 
 
 def check_head(options: FinetuneOptions, head: HeadKind) -> None:

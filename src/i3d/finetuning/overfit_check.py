@@ -43,7 +43,7 @@ def overfit_head(features_NVC: Floats, annotations: Annotations, few: Sequence[i
     """Overfit a linear classifier to the features of a few clips; a line for the log. A failure is an InputError."""
     targets_NK = class_targets([annotations.labels_of(index) for index in few], len(annotations.classes))
     features_NC = features_NVC[list(few)].mean(axis=1).astype(np.float64)
-    rows = DesignMatrix(features_NC, targets_NK, np.ones(len(few)), np.arange(len(few)))
+    rows = DesignMatrix(features_NC, targets_NK, np.ones(len(few)), np.arange(len(few)), np.arange(len(few)))
     is_multi = bool((targets_NK.sum(axis=1) != 1).any())
     logits_NK = fit_linear(rows, Loss(), penalty=NO_PENALTY, multi_label=is_multi).logits(features_NC)
     if is_multi:

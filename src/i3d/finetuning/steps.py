@@ -35,7 +35,7 @@ from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.outputs import file_sha256, recorded_files
 from i3d.utils.progress import Progress, ProgressCallback
-from i3d.weights.load import Weights, build_model
+from i3d.weights.load import Weights, build_backbone, build_model
 from i3d.weights.runs import FINETUNE
 
 RECORD: Final = FINETUNE
@@ -110,7 +110,7 @@ class Finetuner:
         """Features of all clips as a test reads them, and of random views of the training clips."""
         config, recipe, train_indices = self.config, self.config.recipe, self.split.train
         device = pick_device(self.compute.device)
-        net = build_model(self.weights)
+        net = build_backbone(self.weights, recipe.network)
         backbone = Backbone(net, recipe.preprocessing, device=device, precision=config.precision)
         common: dict[str, Any] = {"cache": self.compute.cache, "num_workers": self.compute.num_workers}
         common |= {"seed": self.seed, "on_progress": self.on_progress}

@@ -8,6 +8,7 @@ Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, NamedTuple
 
@@ -158,6 +159,8 @@ class InceptionI3D(VideoNetwork):
     num_last_stages = 2  # Mixed_5b and Mixed_5c, which work at the last resolution, as layer4 of a ResNet
     fsdp_blocks = (Mixed,)
     min_frames = MIN_FRAMES
+    maxima_of = ("Mixed_4f", "Mixed_5c")
+    maxima_channels = (832, NUM_FEATURES)
 
     settings: InceptionSettings
 
@@ -181,7 +184,8 @@ class InceptionI3D(VideoNetwork):
         self.Mixed_5c = Mixed(832, (384, 192, 384, 48, 128, 128))
         self.dropout = nn.Dropout(settings.dropout)
         # The linear classifier as a 1x1x1 convolution, with the state-dict keys of pytorch-i3d.
-        self.logits = nn.Sequential(OrderedDict(conv3d=nn.Conv3d(NUM_FEATURES, settings.num_classes, 1)))
+        num_inputs = sum(self.maxima_channels) if self.reads_maxima else NUM_FEATURES
+        self.logits = nn.Sequential(OrderedDict(conv3d=nn.Conv3d(num_inputs, settings.num_classes, 1)))
         for module in self.modules():
             if isinstance(module, nn.BatchNorm3d):
                 module.eps = settings.bn_eps
@@ -189,6 +193,9 @@ class InceptionI3D(VideoNetwork):
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K): the mean over the positions at which the head's 2x7x7 pooling window fits."""
         self._check_input(clips_NCTHW)
+        if self.reads_maxima:
+            inputs_NC = self.classifier_input(clips_NCTHW).to(next(self.logits.parameters()).dtype)
+            return self.logits(self.dropout(inputs_NC)[..., None, None, None]).flatten(1)  # type: ignore[no-any-return]
         x_NCTHW = self._run(clips_NCTHW, last="Mixed_5c")
         with full_precision(x_NCTHW.device.type):  # on CPUs, PyTorch pools in float32 and float64 only
             x_NCTHW = F.avg_pool3d(x_NCTHW.to(next(self.logits.parameters()).dtype), HEAD_POOL_THW, stride=1)
@@ -209,9 +216,17 @@ class InceptionI3D(VideoNetwork):
         self.check_channels(clips_NCTHW)
         return self._run(clips_NCTHW, last=endpoint)
 
-    def _run(self, x_NCTHW: Tensor, *, last: str) -> Tensor:
+    def maps(self, clips_NCTHW: Tensor, endpoints: Sequence[str]) -> list[Tensor]:
+        self.check_channels(clips_NCTHW)
+        maps: dict[str, Tensor] = {}
+        self._run(clips_NCTHW, last=max(map(self.endpoints_up_to, endpoints), key=len)[-1], maps=maps)
+        return [maps[name] for name in endpoints]
+
+    def _run(self, x_NCTHW: Tensor, *, last: str, maps: dict[str, Tensor] | None = None) -> Tensor:
         for name in self.endpoints_up_to(last):
             x_NCTHW = self.get_submodule(name)(x_NCTHW)
+            if maps is not None:
+                maps[name] = x_NCTHW
         return x_NCTHW
 
     def _check_input(self, clips_NCTHW: Tensor) -> None:

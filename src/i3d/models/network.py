@@ -4,12 +4,16 @@ Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Final
 
+import torch
 from torch import Tensor, nn
 
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import NetworkSettings, Preprocessing
+
+SMALLEST: Final = 1e-4  # of which a root is taken: at 0 it has no gradient
 
 
 class VideoNetwork(nn.Module, ABC):
@@ -28,6 +32,10 @@ class VideoNetwork(nn.Module, ABC):
     """How many of the last stages fine-tuning trains with the classifier when it trains the last layers."""
     fsdp_blocks: ClassVar[tuple[type[nn.Module], ...]]
     """Modules that FSDP shards as a unit."""
+    maxima_of: ClassVar[tuple[str, ...]] = ()
+    """Endpoints whose maxima the classifier can read, by the setting `head_pooling`; none: it has only means."""
+    maxima_channels: tuple[int, ...] = ()
+    """The channels of these maps."""
     min_frames: int
     """The shortest clip that can be classified."""
 
@@ -45,7 +53,17 @@ class VideoNetwork(nn.Module, ABC):
         return self.get_submodule(self.head_prefix.removesuffix("."))
 
     @property
+    def reads_maxima(self) -> bool:
+        """Whether the classifier reads maxima of several maps instead of the mean of the last."""
+        return getattr(self.settings, "head_pooling", "mean") == "maxima"
+
+    @property
     def num_features(self) -> int:
+        """The channels of the map of the last endpoint, which `pooled` averages."""
+        return self.maxima_channels[-1] if self.reads_maxima else self.num_classifier_inputs
+
+    @property
+    def num_classifier_inputs(self) -> int:
         """The channels C that the classifier takes."""
         return next(self.classifier.parameters()).shape[1]
 
@@ -62,8 +80,23 @@ class VideoNetwork(nn.Module, ABC):
         """The map of the last endpoint, averaged over time and space as the classifier does: (N, C) float32."""
 
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:
-        """The input of the classifier for each clip, averaged over time and space: (N, C) float32."""
+        """The map of the last endpoint, averaged over time and space: (N, C) float32."""
         return self.pool(self.features(clips_NCTHW, endpoint=self.endpoints[-1]))
+
+    def maps(self, clips_NCTHW: Tensor, endpoints: Sequence[str]) -> list[Tensor]:
+        """The feature maps after several endpoints, in their order."""
+        return [self.features(clips_NCTHW, endpoint=endpoint) for endpoint in endpoints]
+
+    def classifier_input(self, clips_NCTHW: Tensor) -> Tensor:
+        """What the classifier takes of each clip: (N, C) float32.
+
+        By `head_pooling` it is `pooled`; or of the maps `maxima_of`, one after the other, the square root of the mean
+        over time of the maxima over space: what happens in a small part of the frame counts as much as what fills it,
+        and an earlier map has more of the motion. The root keeps a few large values from deciding alone.
+        """
+        if not self.reads_maxima:
+            return self.pooled(clips_NCTHW)
+        return torch.cat([roots_of_maxima(map_NCTHW) for map_NCTHW in self.maps(clips_NCTHW, self.maxima_of)], dim=1)
 
     def endpoints_up_to(self, endpoint: str) -> tuple[str, ...]:
         """The endpoints from the first to the given one. An unknown endpoint is a ValueError."""
@@ -83,3 +116,8 @@ class VideoNetwork(nn.Module, ABC):
             if key.startswith(prefix):
                 return number
         raise ValueError(f"{type(self).__name__}: {key} is in no stage; add its prefix to `stages`")
+
+
+def roots_of_maxima(map_NCTHW: Tensor) -> Tensor:
+    """The square root of the mean over time of the maxima over space of a map of no negative values: (N, C) float32."""
+    return map_NCTHW.float().amax(dim=(3, 4)).mean(dim=2).clamp_min(SMALLEST).sqrt()

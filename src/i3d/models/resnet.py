@@ -6,7 +6,7 @@ Which blocks are inflated, the strides and the non-local blocks are settings (`r
 Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Self
 
@@ -101,6 +101,7 @@ class ResNetI3D(VideoNetwork):
     stages = tuple(f"{name}." for name in endpoints)
     head_prefix = "fc."
     fsdp_blocks = (BasicBlock, Bottleneck)
+    maxima_of = ("layer3", "layer4")
 
     settings: ResNetSettings
 
@@ -118,7 +119,9 @@ class ResNetI3D(VideoNetwork):
         self.layer3 = self._stage(2, 2 * width * block.expansion, block=block)
         self.layer4 = self._stage(3, 4 * width * block.expansion, block=block)
         self.dropout = nn.Dropout(s.dropout)
-        self.fc = nn.Linear(8 * width * block.expansion, s.num_classes)
+        self.maxima_channels = (4 * width * block.expansion, 8 * width * block.expansion)
+        num_inputs = sum(self.maxima_channels) if self.reads_maxima else self.maxima_channels[-1]
+        self.fc = nn.Linear(num_inputs, s.num_classes)
         if not self.fc.weight.is_meta:  # it has no values; to draw none, PyTorch would import its compiler (1 s)
             self.reset_parameters()
         self.train()
@@ -168,6 +171,9 @@ class ResNetI3D(VideoNetwork):
 
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K)."""
+        if self.reads_maxima:
+            inputs_NC = self.classifier_input(clips_NCTHW).to(self.fc.weight.dtype)
+            return self.fc(self.dropout(inputs_NC))  # type: ignore[no-any-return]
         x_NCTHW = self.features(clips_NCTHW)
         logits_NK: Tensor = self.fc(self.dropout(x_NCTHW.mean(dim=(2, 3, 4), dtype=self.fc.weight.dtype)))
         return logits_NK
@@ -178,17 +184,23 @@ class ResNetI3D(VideoNetwork):
 
     def features(self, clips_NCTHW: Tensor, *, endpoint: str = "layer4") -> Tensor:
         """The feature map (N, C', T', H', W') after `endpoint`, one of `endpoints`."""
-        endpoints = self.endpoints_up_to(endpoint)
+        return self.maps(clips_NCTHW, [endpoint])[0]
+
+    def maps(self, clips_NCTHW: Tensor, endpoints: Sequence[str]) -> list[Tensor]:
+        names = max(map(self.endpoints_up_to, endpoints), key=len)
         self._check_input(clips_NCTHW)
         x_NCTHW: Tensor = self.conv1(clips_NCTHW)
-        for name in endpoints[1:]:
+        maps = {names[0]: x_NCTHW}
+        for name in names[1:]:
             if name == "layer1":
                 x_NCTHW = self.pool1(x_NCTHW)
             elif name == "layer2":
                 x_NCTHW = self.pool2(x_NCTHW)
             for block in self.get_submodule(name).children():
                 x_NCTHW = self._run(block, x_NCTHW)
-        return x_NCTHW
+            if name in endpoints:
+                maps[name] = x_NCTHW
+        return [maps[name] for name in endpoints]
 
     def _run(self, block: nn.Module, x_NCTHW: Tensor) -> Tensor:
         if self.settings.activation_checkpointing and self.training and torch.is_grad_enabled():

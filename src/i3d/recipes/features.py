@@ -51,8 +51,10 @@ AUTHORS: Final[Mapping[str, tuple[int, tuple[str, ...], str]]] = {
     "localisation-16-25fps": (2048, INCEPTION * 2, "two Inception-I3D, of RGB and of flow"),
     "charades-24": (1024, INCEPTION, "an Inception-I3D"),
 }
-NOT_IN_MAPS: Final = {"num_classes", "dropout", "activation_checkpointing", "frozen_stages", "norm_eval",
-                      "zero_init_residual"}  # settings of a network that do not change its features  # fmt: skip
+NOT_IN_MAPS: Final = {  # settings of a network that do not change its features
+    "num_classes", "dropout", "head_pooling", "activation_checkpointing", "frozen_stages", "norm_eval",
+    "zero_init_residual",
+}  # fmt: skip
 
 
 def describe_other_network(preset: str, networks: Sequence[NetworkSettings], num_channels: int) -> str:

@@ -13,6 +13,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
+HeadPooling = Literal["mean", "maxima"]  # what the classifier reads: `VideoNetwork.classifier_input`
+
+
 class InceptionSettings(Settings):
     """Inception-I3D (Carreira & Zisserman 2017, arXiv:1705.07750): BN-Inception v1 inflated to 3D."""
 
@@ -20,6 +23,7 @@ class InceptionSettings(Settings):
     in_channels: int = Field(default=3, ge=1, le=1024)  # 3 = RGB, 2 = optical flow (x, y)
     num_classes: int = Field(default=400, ge=1, le=1_000_000)
     dropout: float = Field(default=0.5, ge=0, lt=1)
+    head_pooling: HeadPooling = "mean"
     bn_eps: float = Field(default=1e-3, gt=0, le=1)  # the MindSpore port has 1e-5
 
     @property
@@ -47,6 +51,7 @@ class ResNetSettings(Settings):
     in_channels: int = Field(default=3, ge=1, le=1024)
     num_classes: int = Field(default=400, ge=1, le=1_000_000)
     dropout: float = Field(default=0.5, ge=0, lt=1)
+    head_pooling: HeadPooling = "mean"
     base_channels: int = Field(default=64, ge=1, le=1024)
     conv1_kernel_t: Literal[1, 3, 5, 7] = 5
     conv1_stride_t: int = Field(default=2, ge=1, le=16)

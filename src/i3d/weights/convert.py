@@ -85,6 +85,9 @@ def as_mindspore(weights: Weights, *, source: str) -> bytes:
     becomes `var + eps - 1e-5`, so that the port computes the same.
     """
     network = weights.card.recipe.network
+    if isinstance(network, InceptionSettings) and network.head_pooling != "mean":
+        what = "its classifier reads maxima of two maps, which the port cannot (`--set network.head_pooling=mean`)"
+        raise InputError(f"{source}: {what}; write a .safetensors, or train one whose classifier reads the mean")
     if not isinstance(network, InceptionSettings) or network.bn_eps < PORT_BN_EPS:
         what = (
             f"is {network.description}; a .ckpt of MindSpore holds Inception-I3D with bn_eps of at least {PORT_BN_EPS}"

@@ -143,6 +143,17 @@ def build_model(weights: Weights) -> VideoNetwork:
     return model.eval()
 
 
+def build_backbone(weights: Weights, network: NetworkSettings) -> VideoNetwork:
+    """A network with these weights but a classifier of its own, which is 0, in eval mode."""
+    model = build_meta_network(network)
+    state = {
+        key: torch.zeros(tensor.shape) if key.startswith(model.head_prefix) else weights.state[key]
+        for key, tensor in model.state_dict().items()
+    }
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
 def state_shapes(network: NetworkSettings) -> Shapes:
     """The keys of a network's state dict and their shapes; no memory is allocated."""
     return {key: tensor.shape for key, tensor in build_meta_network(network).state_dict().items()}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from i3d.models.engine.runtimes import openvino
 from i3d.models.engine.runtimes.task import (
+    CLASSIFIER_INPUT,
     LOGITS,
     POOLED,
     CompileTask,
@@ -124,8 +125,13 @@ class Engine:
 
     @torch.inference_mode()
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:
-        """The input of the classifier for each clip, averaged over time and space: (N, C) float32."""
+        """The map of the last endpoint, averaged over time and space: (N, C) float32."""
         return self._run(POOLED, clips_NCTHW)
+
+    @torch.inference_mode()
+    def classifier_input(self, clips_NCTHW: Tensor) -> Tensor:
+        """What the classifier takes of each clip: (N, C) float32."""
+        return self._run(CLASSIFIER_INPUT, clips_NCTHW)
 
     def _run(self, output: str, clips_NCTHW: Tensor) -> Tensor:
         """One output for float clips."""

@@ -22,6 +22,7 @@ from i3d.utils.device import Arithmetic, Runtime, instructions, processor
 
 LOGITS: Final = "logits"
 POOLED: Final = "pooled"
+CLASSIFIER_INPUT: Final = "classifier_input"
 PACKAGES: Final = ("openvino", "onnx", "onnxscript")  # of the runtime openvino
 # The largest allowed difference from PyTorch's output, relative to its largest value. Tests are stricter for logits.
 TOLERANCE: Final[dict[Arithmetic, float]] = {"fp32": 1e-4, "bf16": 5e-2, "fp16": 1e-2}
@@ -32,7 +33,7 @@ log = logging.getLogger("i3d")
 
 
 class NetworkOutput(nn.Module):
-    """A network as a function of one output: `LOGITS`, `POOLED` or the name of an endpoint."""
+    """A network as a function of one output: `LOGITS`, `POOLED`, `CLASSIFIER_INPUT` or the name of an endpoint."""
 
     def __init__(self, net: VideoNetwork, output: str) -> None:
         super().__init__()
@@ -44,6 +45,8 @@ class NetworkOutput(nn.Module):
             return logits_NK
         if self.output == POOLED:
             return self.net.pooled(clips_NCTHW)
+        if self.output == CLASSIFIER_INPUT:
+            return self.net.classifier_input(clips_NCTHW)
         return self.net.features(clips_NCTHW, endpoint=self.output)
 
 
