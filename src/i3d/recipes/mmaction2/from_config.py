@@ -106,10 +106,7 @@ def from_config(
     """
     version, notes = version_of(table), list[str]()
     config = Section(table, "", where)
-    refused = REFUSED | (REFUSED_IN_TRAINING if for_training else {})
-    for key, why in refused.items():
-        if key in table and table[key] not in (None, [], {}, False):
-            raise config.wrong(key, why, "remove it")
+    _check_refused(config, for_training=for_training)
     if "model" not in config:
         raise InputError(f"{where}: has no `model`; give a whole config, not a part that others take as their _base_")
     model = read_model(config.sub("model"), version=version, notes=notes, for_training=for_training)
@@ -133,24 +130,16 @@ def from_config(
         fields["training"] = _training(config, model, parts, version, fields["preprocessing"])
     seed, deterministic = _seed(config if version == 0 else config.sub("randomness"), for_training=for_training)
     check_scaling(config, for_training=for_training)
-    work_dir = config.take("work_dir", "")
-    multi_label = model.multi_label
-    output = read_test_output(config, version, multi_label=multi_label, for_training=for_training, notes=notes)
+    output = read_test_output(config, version, multi_label=model.multi_label, for_training=for_training, notes=notes)
     _check_rest(config, version, for_training=for_training)
     workers = next((parts[split].num_workers for split in ("train", "test") if split in parts), 2)
     lists = {split: part.clips for split, part in parts.items() if part.clips is not None}
-    recipe = _validated(fields, config, parts, where)
-    if recipe.training is not None:
-        if base_batch is None:
-            written = Written(table, recipe)
-            base_batch, note = lr_batch(written, written)
-            notes.append(note)
-        recipe = with_base_batch(recipe, base_batch)
+    recipe = _with_lr_batch(_validated(fields, config, parts, where), table, base_batch, notes)
     return Config(
         recipe,
         lists,
         workers,
-        work_dir,
+        config.take("work_dir", ""),
         seed,
         deterministic,
         tuple(notes),
@@ -172,6 +161,23 @@ def _dataset(name: str, lists: Sequence[ClipList | None], num_classes: int) -> s
     names = [name, *(part for place in places for part in Path(place).parts[-2:])]
     matches = [match[1] for text in names if (match := KINETICS.search(text.lower()))]
     return f"kinetics{num_classes}" if matches and set(matches) == {str(num_classes)} else ""
+
+
+def _check_refused(config: Section, *, for_training: bool) -> None:
+    refused = REFUSED | (REFUSED_IN_TRAINING if for_training else {})
+    for key, why in refused.items():
+        if config.table.get(key) not in (None, [], {}, False):
+            raise config.wrong(key, why, "remove it")
+
+
+def _with_lr_batch(recipe: Recipe, table: Table, base_batch: int | None, notes: list[str]) -> Recipe:
+    if recipe.training is None:
+        return recipe
+    if base_batch is None:
+        written = Written(table, recipe)
+        base_batch, note = lr_batch(written, written)
+        notes.append(note)
+    return with_base_batch(recipe, base_batch)
 
 
 def _validated(fields: dict[str, Any], config: Section, parts: dict[str, "_Split"], where: str) -> Recipe:
