@@ -23,7 +23,8 @@ from i3d.models.factory import build_network
 from i3d.recipes.io import config_notes, load_recipe, with_training
 from i3d.recipes.mmaction2.from_config import ClipList, from_config
 from i3d.recipes.mmaction2.options import parse_value
-from i3d.recipes.mmaction2.parse import Table, read_config
+from i3d.recipes.mmaction2.parse import read_config
+from i3d.recipes.mmaction2.table import Table
 from i3d.recipes.mmaction2.to_config import kinetics_lists, to_config
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import ResNetSettings

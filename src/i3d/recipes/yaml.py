@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from i3d.recipes.mmaction2.parse import Table
+from i3d.recipes.mmaction2.table import Table
 
 PLAIN_TAGS: Final = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
 

@@ -20,7 +20,8 @@ from i3d.errors import InputError, printable
 from i3d.recipes.mmaction2.from_config import Config, from_config, version_of
 from i3d.recipes.mmaction2.learning_rate import Written, lr_batch, published_batch, with_base_batch
 from i3d.recipes.mmaction2.options import sets_lr, version_of_options, with_options
-from i3d.recipes.mmaction2.parse import Table, read_config
+from i3d.recipes.mmaction2.parse import read_config
+from i3d.recipes.mmaction2.table import Table
 from i3d.recipes.mmaction2.to_config import kinetics_lists, to_config, version_of_name
 from i3d.recipes.named import named_recipe
 from i3d.utils.launcher import launched_as

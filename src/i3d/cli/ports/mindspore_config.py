@@ -10,8 +10,8 @@ from typing import Any, Final, Literal, TypeVar, cast
 from i3d.cli.ports.mindspore_pipeline import read_augmentation, read_geometry
 from i3d.errors import InputError, first_line
 from i3d.recipes.io import with_overrides
-from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.section import Section
+from i3d.recipes.mmaction2.table import Table
 from i3d.recipes.named import named_recipe
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.yaml import read_yaml_table

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from i3d.errors import InputError
 from i3d.recipes.mmaction2.learning_rate import Written, check_scaling, lr_batch, with_base_batch
 from i3d.recipes.mmaction2.model import Model, average_clips, read_blending, read_model
-from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.pipelines import check_normalised, read_pipeline
 from i3d.recipes.mmaction2.places import recipe_error
 from i3d.recipes.mmaction2.section import Section
+from i3d.recipes.mmaction2.table import Table
 from i3d.recipes.mmaction2.testing import TestOutput, read_test_output
 from i3d.recipes.mmaction2.training import read_training_0, read_training_1
 from i3d.recipes.named import ALIASES, RECIPES

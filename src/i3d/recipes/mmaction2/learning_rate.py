@@ -2,8 +2,8 @@
 
 from typing import Final, NamedTuple
 
-from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.section import Section
+from i3d.recipes.mmaction2.table import Table
 from i3d.recipes.named import RECIPES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Training

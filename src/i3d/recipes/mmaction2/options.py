@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from i3d.errors import InputError, printable, quoted
 from i3d.recipes.mmaction2.from_config import HARMLESS, TOP_KEYS, version_of
-from i3d.recipes.mmaction2.parse import Table
+from i3d.recipes.mmaction2.table import Table
 
 FLAG: Final = "--cfg-options"
 SPLITS: Final = ("train", "val", "test")

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.errors import InputError, first_line, quoted
+from i3d.recipes.mmaction2.table import Table
+from i3d.recipes.mmaction2.to_config import published_config
 
 MAX_TEXT: Final = 64_000  # MMAction2's own have some 10,000 letters
 MAX_SIZE: Final = 20_000  # of a string or list that is concatenated
@@ -27,14 +29,6 @@ ARITHMETIC: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
 }
-
-
-class Table(dict[str, Any]):
-    """A dict of a config that knows the place of each key as `file:line`."""
-
-    def __init__(self, values: Mapping[str, Any] | None = None, places: Mapping[str, str] | None = None) -> None:
-        super().__init__(values or {})
-        self.places: dict[str, str] = dict(places or {})
 
 
 class _NotDataError(ValueError):
@@ -126,11 +120,9 @@ def _base(folder: Path, file: Path, place: str, above: list[Path]) -> Table:
     path = folder / file
     if path.exists() or not {"_base_", "configs", "recognition"} & set(file.parts):
         return _read(path, place, above)
-    if file.parts[-3:-1] == ("recognition", "i3d"):
-        from i3d.recipes.mmaction2.to_config import published_config  # it imports this module
-
-        if (published := published_config(file.stem, place)) is not None:
-            return published
+    is_of_i3d = file.parts[-3:-1] == ("recognition", "i3d")
+    if is_of_i3d and (published := published_config(file.stem, place)) is not None:
+        return published
     raise InputError(
         f"{place}: {BASE} {path}: there is no such file; check the path, copy it from MMAction2, "
         "or name a published recipe (`i3d models`) as configs/recognition/i3d/NAME.py, which needs no file"

@@ -8,8 +8,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from i3d.errors import InputError
-from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.section import Section
+from i3d.recipes.mmaction2.table import Table
 from i3d.recipes.settings import TAGS, first_error
 
 SPLITS: Final = {  # parts of a recipe, and the split whose pipeline they come from

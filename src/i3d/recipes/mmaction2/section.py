@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
 from i3d.errors import InputError, printable, quoted
-from i3d.recipes.mmaction2.parse import Table
+from i3d.recipes.mmaction2.table import Table
 
 T = TypeVar("T")
 KINDS = {

@@ -11,8 +11,8 @@ from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, MultiScaleCrop, TrainSampling
 from i3d.recipes.mmaction2.from_config import ClipList
 from i3d.recipes.mmaction2.model import OUR_HUB
-from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.pipelines import CROPS
+from i3d.recipes.mmaction2.table import Table
 from i3d.recipes.named import ALIASES, RECIPES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, CropCenter, FrameGeometry, Fused, Resize, ResNetSettings

@@ -3,8 +3,8 @@
 from typing import Any
 
 from i3d.recipes.mmaction2.hooks import check_checkpoints, read_custom_hooks, read_evaluation, read_hooks
-from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.section import Section
+from i3d.recipes.mmaction2.table import Table
 
 STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")
 LAYERS = {  # of `custom_keys`, as prefixes of the names of parameters

@@ -6,9 +6,10 @@ from typing import Any, Final
 from i3d.errors import InputError, WeightsError
 from i3d.recipes.mmaction2.from_config import data_loader, version_of
 from i3d.recipes.mmaction2.model import average_clips, read_model
-from i3d.recipes.mmaction2.parse import Table, assignments
+from i3d.recipes.mmaction2.parse import assignments
 from i3d.recipes.mmaction2.pipelines import Pipeline, check_normalised, read_pipeline
 from i3d.recipes.mmaction2.section import Section
+from i3d.recipes.mmaction2.table import Table
 from i3d.recipes.settings import ResNetSettings
 from i3d.weights.foreign.shapes import STORED_NAMES, stored_settings
 
