@@ -146,7 +146,8 @@ def files_of(folder):
 
 @pytest.mark.parametrize("flow", [None, "dis"])
 def test_frames_and_flow_are_not_written(clips, monkeypatch, flow):
-    real = jobs._write_frames
+    name = "_write_images" if flow is None else "_write_flow"
+    real = getattr(jobs, name)
 
     def written(*arguments):
         result = real(*arguments)
@@ -156,7 +157,7 @@ def test_frames_and_flow_are_not_written(clips, monkeypatch, flow):
     settings = FrameSettings(flow=None if flow is None else jobs.FlowSettings(flow))
     annotations = read_annotations(clips / "l.csv").select([1])
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "_write_frames", written)
+        patch.setattr(jobs, name, written)
         result = extract_frames(annotations, clips / "out", settings, num_workers=0)
     assert [bad.reason for bad in result.bad] == [f"{clips / 'b.mp4'}: {CHANGED}"]
     assert not (clips / "out" / "b").exists()
