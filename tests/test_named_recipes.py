@@ -66,7 +66,8 @@ OURS = {
 
 MMACTION2 = OFF | {  # 0.x: I3D-R50 32x2x1 from raw frames
     "network.kind": "resnet", "network.depth": 50, "network.in_channels": 3, "network.num_classes": 400,
-    "network.dropout": 0.5, "network.head_pooling": "mean", "network.base_channels": 64, "network.conv1_kernel_t": 5, "network.conv1_stride_t": 2,
+    "network.head_pooling": "mean",
+    "network.dropout": 0.5, "network.base_channels": 64, "network.conv1_kernel_t": 5, "network.conv1_stride_t": 2,
     "network.pool1_stride_t": 2, "network.pool1": "1x3x3", "network.pool2": True,
     "network.temporal_strides": (1, 1, 1, 1),
     "network.inflate": ((1,), (1, 0), (1, 0), (0, 1)), "network.inflate_style": "3x1x1",
@@ -110,7 +111,8 @@ V1 = VIDEO | {
 }  # fmt: skip
 
 PAPER = OFF | {  # Carreira & Zisserman, RGB
-    "network.kind": "inception", "network.in_channels": 3, "network.num_classes": 400, "network.dropout": 0.5, "network.head_pooling": "mean",
+    "network.head_pooling": "mean",
+    "network.kind": "inception", "network.in_channels": 3, "network.num_classes": 400, "network.dropout": 0.5,
     "network.bn_eps": 1e-3, "preprocessing.flow": None, "preprocessing.short_side": 256, "preprocessing.crop": 224,
     "preprocessing.mean": (127.5,) * 3, "preprocessing.std": (127.5,) * 3, "dataset": "kinetics400",
     "protocol.fps": 25.0, "protocol.max_window_frames": 250, "protocol.crops": "center", "protocol.average": "score",
