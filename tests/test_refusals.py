@@ -78,7 +78,7 @@ CASES = (
     (FINETUNE, "--set network.depth=50", "--set network: fine-tuning starts from trained weights"),
     (FINETUNE, "--set training.epochs=3", "the classifier alone is fitted"),
     (FINETUNE, "--train-layers last --norms trained --set training.sync_norms=true", "sync_norms: "),
-    (FINETUNE, "--flip on", "--flip on"),
+    (FINETUNE, "--flip swap", "--flip swap"),
     (FINETUNE, "--runtime compile", "--runtime compile"),
     (FINETUNE, "--precision fp16", "precision fp16"),
     (FINETUNE, "--device cuda", "cuda"),

@@ -219,7 +219,7 @@ class InceptionI3D(VideoNetwork):
     def maps(self, clips_NCTHW: Tensor, endpoints: Sequence[str]) -> list[Tensor]:
         self.check_channels(clips_NCTHW)
         maps: dict[str, Tensor] = {}
-        self._run(clips_NCTHW, last=max(map(self.endpoints_up_to, endpoints), key=len)[-1], maps=maps)
+        self._run(clips_NCTHW, last=self.endpoints_up_to(*endpoints)[-1], maps=maps)
         return [maps[name] for name in endpoints]
 
     def _run(self, x_NCTHW: Tensor, *, last: str, maps: dict[str, Tensor] | None = None) -> Tensor:

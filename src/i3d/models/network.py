@@ -98,11 +98,14 @@ class VideoNetwork(nn.Module, ABC):
             return self.pooled(clips_NCTHW)
         return torch.cat([roots_of_maxima(map_NCTHW) for map_NCTHW in self.maps(clips_NCTHW, self.maxima_of)], dim=1)
 
-    def endpoints_up_to(self, endpoint: str) -> tuple[str, ...]:
-        """The endpoints from the first to the given one. An unknown endpoint is a ValueError."""
-        if endpoint not in self.endpoints:
-            raise ValueError(f"endpoint must be one of {', '.join(self.endpoints)}, got {endpoint!r}")
-        return self.endpoints[: self.endpoints.index(endpoint) + 1]
+    def endpoints_up_to(self, *endpoints: str) -> tuple[str, ...]:
+        """The endpoints from the first to the last of the given ones. An unknown endpoint is a ValueError."""
+        number = 0
+        for endpoint in endpoints:
+            if endpoint not in self.endpoints:
+                raise ValueError(f"endpoint must be one of {', '.join(self.endpoints)}, got {endpoint!r}")
+            number = max(number, self.endpoints.index(endpoint) + 1)
+        return self.endpoints[:number]
 
     def check_channels(self, clips_NCTHW: Tensor) -> None:
         """Raise ValueError for clips of another shape than (N, C, T, H, W) with the channels of the settings."""

@@ -187,7 +187,7 @@ class ResNetI3D(VideoNetwork):
         return self.maps(clips_NCTHW, [endpoint])[0]
 
     def maps(self, clips_NCTHW: Tensor, endpoints: Sequence[str]) -> list[Tensor]:
-        names = max(map(self.endpoints_up_to, endpoints), key=len)
+        names = self.endpoints_up_to(*endpoints)
         self._check_input(clips_NCTHW)
         x_NCTHW: Tensor = self.conv1(clips_NCTHW)
         maps = {names[0]: x_NCTHW}
