@@ -17,7 +17,7 @@ from i3d.models.factory import build_meta_network
 from i3d.recipes.augmentation import Augmentation, CenterCrop, MultiScaleCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.io import with_overrides
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol
+from i3d.recipes.settings import ClipProtocol, NetworkSettings
 from i3d.recipes.training import SGD, CosineSchedule, Loss, Training
 from i3d.utils.device import Arithmetic
 from i3d.weights.load import state_shapes
@@ -143,8 +143,7 @@ def choose(
     else:
         training, norms = _layer_settings(training, stats, pick, on_cpu=on_cpu)
     network = recipe.network.model_copy(update={"num_classes": len(stats.classes), **_head_pooling(recipe, pick)})
-    net = build_meta_network(network)
-    frozen = net.stages[: -net.num_last_stages] if train_layers == "last" else ()
+    frozen = _frozen_stages(network) if train_layers == "last" else ()
     resolved = Recipe(
         name=f"finetune_{train_layers}",
         network=network,
@@ -188,6 +187,12 @@ def _head(stats: DatasetStats, options: FinetuneOptions, train_layers: TrainLaye
     if train_layers == "head" and options.balance in ("focal", "logit-adjust"):
         return "linear", f"class means have no loss that --balance {options.balance} could change"
     return "auto", "cross-validation by group chooses a linear classifier's L2 penalty, or class means"
+
+
+def _frozen_stages(network: NetworkSettings) -> tuple[str, ...]:
+    """All stages but the last ones."""
+    net = build_meta_network(network)
+    return net.stages[: -net.num_last_stages]
 
 
 def _head_pooling(recipe: Recipe, pick: _Chooser) -> dict[str, str]:
