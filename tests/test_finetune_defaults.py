@@ -161,6 +161,13 @@ def test_mirror_images_are_views_unless_they_change_a_class():
     assert choose(FinetuneOptions(), **known([10, 10], classes=("left", "right"))).protocol.crops == "center"
 
 
+def test_what_the_classifier_reads_is_one_decision():
+    for settings, pooling in (([], "maxima"), (["network.head_pooling=mean"], "mean")):
+        config = choose(FinetuneOptions(), **known([10, 10]), settings=settings)
+        rows = [decision for decision in config.decisions if decision.flag == "--set network.head_pooling"]
+        assert (config.recipe.network.head_pooling, [row.value for row in rows]) == (pooling, [pooling])
+
+
 def test_frames_without_times_are_not_resampled():
     config = choose(FinetuneOptions(), **known([10, 10], seconds=None, num_frames=18))
     assert (config.protocol.clip_len, config.protocol.frame_interval, config.protocol.target_fps) == (16, 1, None)

@@ -142,7 +142,9 @@ def choose(
         norms: Norms = pick("norms", "frozen", "only the classifier is trained")
     else:
         training, norms = _layer_settings(training, stats, pick, on_cpu=on_cpu)
-    network = recipe.network.model_copy(update={"num_classes": len(stats.classes), **_head_pooling(recipe, pick)})
+    network = recipe.network.model_copy(
+        update={"num_classes": len(stats.classes), **_head_pooling(recipe, pick, settings)}
+    )
     frozen = _frozen_stages(network) if train_layers == "last" else ()
     resolved = Recipe(
         name=f"finetune_{train_layers}",
@@ -195,9 +197,10 @@ def _frozen_stages(network: NetworkSettings) -> tuple[str, ...]:
     return net.stages[: -net.num_last_stages]
 
 
-def _head_pooling(recipe: Recipe, pick: _Chooser) -> dict[str, str]:
-    """What the classifier reads of the feature maps, where the network leaves a choice."""
-    if "head_pooling" not in type(recipe.network).model_fields:
+def _head_pooling(recipe: Recipe, pick: _Chooser, settings: Sequence[str]) -> dict[str, str]:
+    """What the classifier reads of the feature maps, where the network and the user leave a choice."""
+    is_set = any(setting.startswith("network.head_pooling=") for setting in settings)
+    if is_set or "head_pooling" not in type(recipe.network).model_fields:
         return {}
     pick.add(
         "--set network.head_pooling", "maxima", "the strongest response in each frame, of two layers, better than means"
