@@ -5,13 +5,14 @@ python benchmarks/classifiers.py results fights/index.csv weizmann/index.csv bui
 Features of the shipped network, on this machine's processor. A list with a split `test` is fitted on the others and
 tested on it; another one is divided into five folds by group, four times. Results: classifiers-MACHINE.csv and .md.
 
-Letters in names: N clips, V views, C channels, K classes.
+Minutes are those of two cores: the time that all cores were used, divided by two.
+Letters in names: N clips, W clips of a video, V views, C channels, K classes.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import resource
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ from i3d.weights.pretrained import DEFAULT
 
 FPS, DRAWS, FOLDS = 25.0, 4, 5
 Floats = npt.NDArray[np.float64]
+Features = dict[tuple[str, bool, str], Floats]  # (N, W, C) by frames, mirroring, and map with its pooling
 Fit = Callable[[Floats, DesignMatrix], Floats]  # features (N, V, C) to score, rows to fit on -> probabilities (N, K)
 
 
@@ -51,11 +53,16 @@ class Ingredients:
     """One row of the table: what is read, and by which classifier."""
 
     name: str
-    frames: str  # "32x2" or "64x1"
+    frames: str | tuple[str, ...]  # frames x stride: "32x2", "64x1" or "windows"; of several, all features together
     mirrored: bool
     features: tuple[str, ...]
     root: bool = False
     classifier: HeadKind | str = "linear"
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The kinds of frames."""
+        return (self.frames,) if isinstance(self.frames, str) else self.frames
 
 
 MAXIMA: Final = ("Mixed_4f max", "Mixed_5c max")
@@ -67,6 +74,10 @@ ROWS: Final = (
     Ingredients("maxima of the last map, mirror image", "64x1", True, ("Mixed_5c max",)),
     Ingredients("... of both maps", "64x1", True, MAXIMA),
     Ingredients("... and their root (the default)", "64x1", True, MAXIMA, root=True, classifier="auto"),
+    Ingredients("the default at two rates", ("64x1", "32x2"), True, MAXIMA, root=True, classifier="auto"),
+    Ingredients(
+        "the default on three windows of half the length", "windows", True, MAXIMA, root=True, classifier="auto"
+    ),
     Ingredients("the default without the mirror image", "64x1", False, MAXIMA, root=True, classifier="auto"),
     Ingredients("the default with class means", "64x1", True, MAXIMA, root=True, classifier="prototype"),
     Ingredients("the default with shrinkage LDA", "64x1", True, MAXIMA, root=True, classifier="lda"),
@@ -78,40 +89,89 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("lists", type=Path, nargs="+", help="lists of clips; the folder of each is its name")
+    parser.add_argument("--features", type=Path, help="folder that keeps extracted features, for another run")
     asked = parser.parse_args()
     rows: list[dict[str, object]] = [{"classifier": ingredients.name} for ingredients in ROWS]
-    for path in asked.lists:
-        annotations, name = read_annotations(path), path.parent.name if path.stem != path.parent.name else path.stem
-        started_at = time.monotonic()
-        features = extract(annotations)
-        print(f"{name}: features of {len(annotations)} clips in {time.monotonic() - started_at:.0f} s", flush=True)
-        for row, ingredients in zip(rows, ROWS, strict=True):
-            row |= {
-                f"{name} {key}": round(value, 4) for key, value in judge(annotations, features, ingredients).items()
-            }
-            print(name, row, flush=True)
     threads = torch.get_num_threads()
-    path = result_path(asked.out, "classifiers", threads=threads)
-    write_csv(path.with_suffix(".csv"), rows)
-    print(f"{machine_name(threads)}: {path}.csv")
+    out = result_path(asked.out, "classifiers", threads=threads).with_suffix(".csv")
+    for path in asked.lists:
+        annotations, name = read_annotations(path), _name(path)
+        features, minutes = saved_features(annotations, asked.features and asked.features / f"{name}.npz")
+        for row, ingredients in zip(rows, ROWS, strict=True):
+            result = judge(annotations, features, ingredients)
+            result["minutes"] = result.pop("seconds") / 60 + sum(
+                minutes[frames] * (1 if ingredients.mirrored else 0.5) for frames in ingredients.read
+            )
+            row |= {f"{name} {key}": round(float(value), 4) for key, value in result.items()}
+            print(name, ingredients.name, result, flush=True)
+        write_csv(out, rows)
+    print(f"{machine_name(threads)}: {out}")
 
 
-def extract(annotations: Annotations) -> dict[tuple[str, bool, str], Floats]:
-    """Features (N, C) by frames, mirroring, and map with its pooling."""
+def _name(path: Path) -> str:
+    """fights of fights/index.csv, tour of tour/clips/clips.csv."""
+    return path.parent.parent.name if path.stem == path.parent.name else path.parent.name
+
+
+def saved_features(annotations: Annotations, path: Path | None) -> tuple[Features, dict[str, float]]:
+    """The features of a set, and the minutes that both cores took for each kind of frames; from a file if it exists."""
+    if path is None or not path.exists():
+        features, minutes = extract(annotations)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            arrays = {"|".join(map(str, key)): values.astype(np.float32) for key, values in features.items()}
+            np.savez(path, **arrays, **{f"minutes|{frames}": np.array(value) for frames, value in minutes.items()})
+        return features, minutes
+    features, minutes = {}, {}
+    for key, values in np.load(path).items():
+        first, *rest = key.split("|")
+        if first == "minutes":
+            minutes[rest[0]] = float(values)
+        else:
+            features[first, rest[0] == "True", rest[1]] = values.astype(np.float64)
+    return features, minutes
+
+
+def extract(annotations: Annotations) -> tuple[Features, dict[str, float]]:
+    """Features (N, W, C) by frames, mirroring, and map with its pooling; and minutes by frames."""
     weights = load_weights(DEFAULT)
     pre = weights.card.recipe.preprocessing
     engine = Engine.create(build_model(weights), ComputeConfig(precision="auto"), device=torch.device("cpu"))
-    features: dict[tuple[str, bool, str], dict[int, npt.NDArray[np.float32]]] = {}
-    seconds = np.median([clip_seconds(annotations, index) for index in range(len(annotations))])
-    longest = 16 if seconds * FPS <= 20 else 32 if seconds * FPS <= 40 else 64
-    for frames, length, stride in (("64x1", longest, 1), ("32x2", min(longest, 32), 2 if longest == 64 else 1)):
-        protocol = ClipProtocol(clip_len=length, frame_interval=stride, num_clips=1, target_fps=FPS, crops="two")
+    features: dict[tuple[str, bool, str], dict[int, list[npt.NDArray[np.float32]]]] = {}
+    minutes = {}
+    for frames, protocol in protocols(annotations).items():
+        before = core_seconds()
         loader = ClipLoader(ClipDataset(annotations, TestView(protocol, pre)), batch_size=1, num_workers=1)
         for batch in loader.batches():
-            for mirrored, clip_THWC in enumerate(batch.views_N[0].clips()):
-                for key, values_C in pooled_maps(engine, network_input(engine, clip_THWC[None], pre)):
-                    features.setdefault((frames, bool(mirrored), key), {})[int(batch.indices_N[0])] = values_C
-    return {key: np.stack([of[n] for n in range(len(annotations))]).astype(np.float64) for key, of in features.items()}
+            views = batch.views_N[0]
+            maps = [dict(pooled_maps(engine, network_input(engine, clip[None], pre))) for clip in views.clips()]
+            for place, view in enumerate(views.groups[0]):  # clip by clip, each with its mirror image
+                for key, values_C in maps[view].items():
+                    of_clips = features.setdefault((frames, bool(place % 2), key), {})
+                    of_clips.setdefault(int(batch.indices_N[0]), []).append(values_C)
+        minutes[frames] = (core_seconds() - before) / 60 / 2
+    stacked = {key: np.stack([of[n] for n in range(len(annotations))]) for key, of in features.items()}
+    return {key: values.astype(np.float64) for key, values in stacked.items()}, minutes
+
+
+def protocols(annotations: Annotations) -> dict[str, ClipProtocol]:
+    """The clips of a video that are read, for each kind of frames. Short videos have shorter clips."""
+    seconds = np.median([clip_seconds(annotations, index) for index in range(len(annotations))])
+    longest = 16 if seconds * FPS <= 20 else 32 if seconds * FPS <= 40 else 64
+    common: dict[str, object] = {"target_fps": FPS, "crops": "two"}
+    return {
+        "64x1": ClipProtocol(clip_len=longest, frame_interval=1, num_clips=1, **common),
+        "32x2": ClipProtocol(
+            clip_len=min(longest, 32), frame_interval=2 if longest == 64 else 1, num_clips=1, **common
+        ),
+        "windows": ClipProtocol(clip_len=longest // 2, frame_interval=1, num_clips=3, **common),
+    }
+
+
+def core_seconds() -> float:
+    """Seconds of all cores that this process and its ended workers have used."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 @torch.inference_mode()
@@ -131,21 +191,21 @@ def clip_seconds(annotations: Annotations, index: int) -> float:
         return float(container.duration or 0) / av.time_base
 
 
-def judge(
-    annotations: Annotations, features: Mapping[tuple[str, bool, str], Floats], ingredients: Ingredients
-) -> dict[str, float]:
-    """Top-1 and the calibration error of held-out clips, the mean of all draws; and the seconds of a draw."""
+def judge(annotations: Annotations, features: Features, ingredients: Ingredients) -> dict[str, float]:
+    """Top-1 and the calibration error of held-out clips, the mean of all draws; and the seconds of two cores."""
     with_mirror = ingredients.mirrored and not mirror_rule(annotations.classes)
     views = [
-        np.concatenate([features[ingredients.frames, mirrored, key] for key in ingredients.features], axis=1)
+        np.concatenate(
+            [features[frames, mirrored, key] for frames in ingredients.read for key in ingredients.features], axis=2
+        )
         for mirrored in ((False, True) if with_mirror else (False,))
     ]
-    values_NVC = np.stack(views, axis=1)
+    values_NVC = np.concatenate(views, axis=1)
     values_NVC = np.sqrt(np.maximum(values_NVC, 1e-4)) if ingredients.root else values_NVC
     labels_N = np.array([annotations.labels_of(index)[0] for index in range(len(annotations))])
     top1, errors, seconds = [], [], []
     for folds_N in draws(annotations):
-        started_at = time.monotonic()
+        before = core_seconds()
         probabilities_NK = np.full((len(labels_N), len(annotations.classes)), np.nan)
         for fold in range(folds_N.max() + 1):
             held_N = folds_N == fold
@@ -154,8 +214,9 @@ def judge(
         is_held = folds_N >= 0
         top1.append(float((probabilities_NK[is_held].argmax(axis=1) == labels_N[is_held]).mean()))
         errors.append(calibration_error(probabilities_NK[is_held], labels_N[is_held]))
-        seconds.append(time.monotonic() - started_at)
-    return {"top-1": np.mean(top1), "calibration error": np.mean(errors), "seconds": np.mean(seconds)}
+        seconds.append((core_seconds() - before) / 2)
+    means = {"top-1": top1, "calibration error": errors, "seconds": seconds}
+    return {key: float(np.mean(values)) for key, values in means.items()}
 
 
 def draws(annotations: Annotations) -> Iterator[npt.NDArray[np.int64]]:
@@ -196,6 +257,7 @@ def _sklearn(name: str) -> Fit:
     """A classifier of scikit-learn on standardised features (`pip install scikit-learn`)."""
 
     def fit(values_NVC: Floats, rows: DesignMatrix) -> Floats:
+        from sklearn.calibration import CalibratedClassifierCV
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
@@ -203,7 +265,7 @@ def _sklearn(name: str) -> Fit:
 
         kinds = {
             "lda": lambda: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
-            "svm": lambda: SVC(probability=True, random_state=0),
+            "svm": lambda: CalibratedClassifierCV(SVC(), ensemble=False),
         }
         model = make_pipeline(StandardScaler(), kinds[name]())
         model.fit(rows.features_RC, rows.targets_RK.argmax(axis=1))
