@@ -1,0 +1,1 @@
+"""When things happen in a video: scores of sliding windows, and segments of them."""

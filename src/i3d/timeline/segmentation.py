@@ -1,0 +1,146 @@
+"""From the scores of sliding windows to segments: pure functions of numbers.
+
+Scores are smoothed in seconds, so that another stride gives the same segments. Of a single-label network one class is
+on at a time, of a multi-label network any number. A class begins above one threshold and ends below a lower one
+(hysteresis, Schmitt 1938), so that a score near one threshold does not cut an action into pieces.
+
+Letters in names: W windows, K classes.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from i3d.data.segments.segment import PRECISION, Segment
+from i3d.recipes.settings import Settings
+
+UNKNOWN: Final = "unknown"  # no class is on
+OFF: Final = -1
+Scores = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.int64]
+
+
+class SegmentSettings(Settings):
+    """How segments are found. `i3d timeline --tune` chooses the values on videos with known segments."""
+
+    smooth: float = Field(default=1.0, ge=0, le=3600)  # seconds over which scores are averaged
+    enter: float = Field(default=0.5, ge=0, le=1)  # a score from which a class begins
+    leave: float = Field(default=0.3, ge=0, le=1)  # a score below which it ends
+    min_length: float = Field(default=0.5, ge=0, le=3600)  # seconds; shorter segments are dropped
+    min_gap: float = Field(default=0.5, ge=0, le=3600)  # seconds; shorter gaps in a class are filled
+
+    @model_validator(mode="after")
+    def _leave_is_lower(self) -> "SegmentSettings":
+        if self.leave > self.enter:
+            raise ValueError(f"leave ({self.leave:g}) must be at most enter ({self.enter:g})")
+        return self
+
+
+def find_segments(
+    probabilities_WK: Scores,
+    labels: Sequence[str],
+    settings: SegmentSettings,
+    *,
+    step: float,
+    seconds: float,
+    multi_label: bool = False,
+) -> tuple[Segment, ...]:
+    """The segments of a video of this length, by start.
+
+    Window w is centred at `w * step` seconds and stands for the time that is nearest to its centre. Of a single-label
+    network, the segments and `UNKNOWN` between them cover the whole video. The score of a segment is the mean of its
+    smoothed scores; that of an unknown one, of the best class of each window.
+    """
+    edges_W1 = np.clip((np.arange(len(probabilities_WK) + 1) - 0.5) * step, 0, seconds)
+    edges_W1[-1] = seconds
+    smoothed_WK = smooth(probabilities_WK, step=step, seconds=settings.smooth)
+    if multi_label:
+        segments = [
+            segment
+            for k, label in enumerate(labels)
+            for segment in _segments(_cleaned(_one_class(smoothed_WK[:, k], settings), edges_W1, settings),
+                                     smoothed_WK[:, [k]], [label], edges_W1)
+            if segment.label != UNKNOWN
+        ]  # fmt: skip
+    else:
+        states_W = _cleaned(_best_class(smoothed_WK, settings), edges_W1, settings)
+        segments = _segments(states_W, smoothed_WK, labels, edges_W1)
+    return tuple(sorted(segments))
+
+
+def smooth(probabilities_WK: Scores, *, step: float, seconds: float) -> Scores:
+    """The mean over the windows whose centres are at most half of `seconds` away; at the ends, of those that exist."""
+    reach = int(seconds / 2 / step + 1e-9)
+    sums_WK = np.concatenate([np.zeros((1, probabilities_WK.shape[1])), np.cumsum(probabilities_WK, axis=0)])
+    centres_W = np.arange(len(probabilities_WK))
+    first_W, stop_W = np.maximum(centres_W - reach, 0), np.minimum(centres_W + reach + 1, len(centres_W))
+    means_WK: Scores = (sums_WK[stop_W] - sums_WK[first_W]) / (stop_W - first_W)[:, None]
+    return np.clip(means_WK, 0, 1)
+
+
+def _best_class(smoothed_WK: Scores, settings: SegmentSettings) -> Classes:
+    """The class that is on at each window: it stays until it falls below `leave`, or a higher one enters.
+
+    A class begins where it became the highest class above `leave`, not only where it reached `enter`.
+    """
+    best_W, states_W = smoothed_WK.argmax(axis=1), np.full(len(smoothed_WK), OFF)
+    state = OFF
+    for w, scores_K in enumerate(smoothed_WK):
+        best = int(best_W[w])
+        if scores_K[best] >= settings.enter and (state == OFF or scores_K[best] > scores_K[state]):
+            state = best
+            _reach_back(states_W, w, best, (best_W == best) & (smoothed_WK[:, best] >= settings.leave))
+        elif state != OFF and scores_K[state] < settings.leave:
+            state = OFF
+        states_W[w] = state
+    return states_W
+
+
+def _one_class(smoothed_W: Scores, settings: SegmentSettings) -> Classes:
+    """0 where a class of a multi-label network is on: what is above `leave` around a window that reaches `enter`."""
+    states_W = _best_class(smoothed_W[:, None], settings)
+    return states_W
+
+
+def _reach_back(states_W: Classes, w: int, state: int, is_candidate_W: npt.NDArray[np.bool_]) -> None:
+    """Begin a class that enters at window w where it could have begun, as far as no other class is on."""
+    w -= 1
+    while w >= 0 and states_W[w] == OFF and is_candidate_W[w]:
+        states_W[w] = state
+        w -= 1
+
+
+def _cleaned(states_W: Classes, edges_W1: Scores, settings: SegmentSettings) -> Classes:
+    """The states with short gaps within a class filled, then short segments dropped."""
+    states_W = states_W.copy()
+    runs = _runs(states_W)
+    for before, (first, stop, state), after in zip(runs, runs[1:], runs[2:], strict=False):
+        is_gap = state == OFF and before[2] == after[2] != OFF
+        if is_gap and edges_W1[stop] - edges_W1[first] < settings.min_gap:
+            states_W[first:stop] = before[2]
+    for first, stop, state in _runs(states_W):
+        if state != OFF and edges_W1[stop] - edges_W1[first] < settings.min_length:
+            states_W[first:stop] = OFF
+    return states_W
+
+
+def _runs(states_W: Classes) -> list[tuple[int, int, int]]:
+    """(first, stop, state) of windows in a row that have one state."""
+    cuts = [0, *(np.flatnonzero(np.diff(states_W)) + 1).tolist(), len(states_W)]
+    return [(first, stop, int(states_W[first])) for first, stop in pairwise(cuts) if stop > first]
+
+
+def _segments(states_W: Classes, smoothed_WK: Scores, labels: Sequence[str], edges_W1: Scores) -> list[Segment]:
+    """A segment of each run of windows. One that is shorter than a millisecond is left out."""
+    segments = []
+    for first, stop, state in _runs(states_W):
+        start_seconds, stop_seconds = round(float(edges_W1[first]), PRECISION), round(float(edges_W1[stop]), PRECISION)
+        scores_W = smoothed_WK[first:stop].max(axis=1) if state == OFF else smoothed_WK[first:stop, state]
+        if stop_seconds > start_seconds:
+            label = UNKNOWN if state == OFF else labels[state]
+            segments.append(Segment(start_seconds, stop_seconds, label, round(float(scores_W.mean()), 4)))
+    return segments
