@@ -102,8 +102,7 @@ def _best_class(smoothed_WK: Scores, settings: SegmentSettings) -> Classes:
 
 def _one_class(smoothed_W: Scores, settings: SegmentSettings) -> Classes:
     """0 where a class of a multi-label network is on: what is above `leave` around a window that reaches `enter`."""
-    states_W = _best_class(smoothed_W[:, None], settings)
-    return states_W
+    return _best_class(smoothed_W[:, None], settings)
 
 
 def _reach_back(states_W: Classes, w: int, state: int, is_candidate_W: npt.NDArray[np.bool_]) -> None:
