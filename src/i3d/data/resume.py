@@ -53,7 +53,8 @@ class ResumeLog(Generic[T]):
 
     Before anything is written, an InputError refuses a log of other settings, a log with items that are not in `keys`,
     a log that another run is writing, and an output that is not the one which a run with this log wrote. With `force`
-    the log starts empty. Of several ranks each writes a log of its own; `all_gather` exchanges their refusals, so that
+    the log starts empty. An item in several parts has a key for each, from which `item_of` makes that of the item. Of
+    several ranks each writes a log of its own; `all_gather` exchanges their refusals, so that
     all ranks raise the same error.
     """
 
@@ -68,9 +69,10 @@ class ResumeLog(Generic[T]):
         force: bool = False,
         rank: int = 0,
         all_gather: Callable[[list[str]], list[str]] = list,
+        item_of: Callable[[str], str] = str,
     ) -> None:
         self.path = resume_log(out, rank)
-        self._encode, self._decode = encode, decode
+        self._encode, self._decode, self._item_of = encode, decode, item_of
         self._file: BinaryIO | None = None
         self._entries: dict[str, Entry] = {}
         self._stored: set[str] = set()  # keys of what is in the log
@@ -138,7 +140,7 @@ class ResumeLog(Generic[T]):
                 self._check_header(out, log, lines[0])
                 lines_of[log] = [lines[0], *_intact_lines(log, lines[1:])]
                 entries = _entries(lines_of[log])
-                if removed := entries.keys() - set(keys):
+                if removed := set(map(self._item_of, entries)) - set(keys):
                     what = f"{log.name} holds results of {min(removed)}, which is not in this run"
                     raise InputError(f"--out {out}: {what}; {TODO}")
                 self._entries |= entries
