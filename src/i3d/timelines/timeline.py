@@ -9,6 +9,7 @@ Letters in names: W windows, K classes.
 """
 
 import base64
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -18,7 +19,7 @@ import numpy as np
 from i3d.data.content import Stamp, check_unchanged, file_signature, file_stamp, signature_of_read
 from i3d.data.resume import ResumeLog
 from i3d.data.segments.segment import Segment, VideoSegments
-from i3d.errors import InputError, abridged, counted, quoted
+from i3d.errors import InputError, VideoError, abridged, counted, quoted
 from i3d.inference.predictor import Predictor, source_name
 from i3d.timelines.scores import Scores, SlidingWindows, score_blocks, sliding_windows
 from i3d.timelines.segmentation import SegmentSettings, find_segments
