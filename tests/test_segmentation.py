@@ -1,0 +1,97 @@
+"""Segments in the scores of windows: hand-made scores, and properties that hold for any."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from i3d.timelines.segmentation import UNKNOWN, SegmentSettings, find_segments, smooth
+from support.examples import examples
+
+PLAIN = SegmentSettings(smooth=0, enter=0.5, leave=0.3, min_length=0, min_gap=0)
+
+
+def scores_of(text, *, high=0.9):
+    """Scores of the classes a, b, c: of the text "aa.b" two windows of a, one of none, one of b."""
+    rows = []
+    for letter in text:
+        row = np.full(3, 0.05)
+        if letter in "abc":
+            row["abc".index(letter)] = high
+        rows.append(row)
+    return np.array(rows)
+
+
+def spans(text, settings=PLAIN, *, step=1.0, seconds=None, multi_label=False):
+    scores_WK = scores_of(text) if isinstance(text, str) else np.array(text, float)
+    seconds = (len(scores_WK) - 0.5) * step if seconds is None else seconds
+    segments = find_segments(scores_WK, ["a", "b", "c"], settings, step=step, seconds=seconds, multi_label=multi_label)
+    return [(segment.label, segment.start, segment.stop) for segment in segments]
+
+
+def test_edges_are_in_the_middle_between_windows_and_the_ends_those_of_the_video():
+    assert spans("aabb", seconds=3.2) == [("a", 0, 1.5), ("b", 1.5, 3.2)]
+    assert spans("aabb", step=0.64) == [("a", 0, 0.96), ("b", 0.96, 2.24)]
+
+
+def test_a_label_may_come_again_and_nothing_is_unknown():
+    assert spans("a.a") == [("a", 0, 0.5), (UNKNOWN, 0.5, 1.5), ("a", 1.5, 2.5)]
+    assert spans("...") == [(UNKNOWN, 0, 2.5)]
+
+
+def test_short_gaps_are_filled_and_then_short_segments_dropped():
+    assert spans("aa.aa", SegmentSettings(**{**dict(PLAIN), "min_gap": 1.5})) == [("a", 0, 4.5)]
+    assert spans("a.a.a", SegmentSettings(**{**dict(PLAIN), "min_gap": 1.5, "min_length": 4})) == [("a", 0, 4.5)]
+    assert spans("aab", SegmentSettings(**{**dict(PLAIN), "min_length": 1.2}), seconds=2.6) == [
+        ("a", 0, 1.5), (UNKNOWN, 1.5, 2.6),
+    ]  # fmt: skip
+
+
+def test_a_score_near_the_threshold_does_not_cut_a_segment():
+    scores_W = [0.1, 0.6, 0.4, 0.55, 0.35, 0.6, 0.2, 0.35, 0.1]
+    one_class = [[score, 0, 0] for score in scores_W]
+    assert spans(one_class) == [(UNKNOWN, 0, 0.5), ("a", 0.5, 5.5), (UNKNOWN, 5.5, 8.5)]  # 0.35 never reaches 0.5
+
+
+def test_several_labels_at_once():
+    scores = [[0.9, 0.1, 0], [0.9, 0.8, 0], [0.1, 0.8, 0], [0.1, 0.1, 0.1]]
+    assert spans(scores, multi_label=True) == [("a", 0, 1.5), ("b", 0.5, 2.5)]
+
+
+def test_smoothing_is_in_seconds():
+    scores_WK = scores_of("aaabbb")
+    np.testing.assert_allclose(smooth(scores_WK, step=1, seconds=0.5), scores_WK)
+    fine_WK = np.repeat(scores_WK, 4, axis=0)
+    coarse = [label for label, *_ in spans("aaabbb", SegmentSettings(smooth=2), step=1)]
+    fine = find_segments(fine_WK, ["a", "b", "c"], SegmentSettings(smooth=2), step=0.25, seconds=6)
+    assert [segment.label for segment in fine] == coarse
+    assert abs(fine[0].stop - 3) <= 0.25
+
+
+@examples(60)
+@given(
+    st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=40),
+    st.floats(0.01, 3),
+    st.floats(0, 4),
+    st.booleans(),
+)
+def test_segments_cover_the_video_once(scores, step, smoothing, multi_label):
+    scores_WK = np.array(scores)
+    seconds = len(scores) * step
+    segments = find_segments(
+        scores_WK, ["a", "b", "c"], SegmentSettings(smooth=smoothing), step=step, seconds=seconds,
+        multi_label=multi_label,
+    )  # fmt: skip
+    for label in ("a", "b", "c") if multi_label else (None,):
+        own = [segment for segment in segments if label in (None, segment.label)]
+        assert all(one.stop <= other.start for one, other in zip(own, own[1:], strict=False))
+    if not multi_label:
+        assert segments[0].start == 0
+        assert segments[-1].stop == round(seconds, 3)
+        assert all(one.stop == other.start for one, other in zip(segments, segments[1:], strict=False))
+
+
+def test_thresholds_that_contradict_each_other_are_refused():
+    with pytest.raises(ValidationError, match=r"leave \(0.6\) must be at most enter \(0.5\)"):
+        SegmentSettings(leave=0.6)
