@@ -34,6 +34,7 @@ ABOUT: Final = Group("About", sort_key=4)
 GENERAL: Final = Group("General", sort_key=99)
 COMMANDS: Final = (  # name, where it is declared, section
     ("predict", "predict:app", USE),
+    ("timeline", "timeline:app", USE),
     ("features", "features:app", USE),
     ("flow", "flow:app", USE),
     ("train", "train:app", LEARN),

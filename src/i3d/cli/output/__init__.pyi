@@ -26,6 +26,7 @@ from .results import (
     print_runs,
     print_split,
     print_summary,
+    print_timeline,
     print_training,
 )
 from .tables import print_json, print_result, print_table

@@ -6,4 +6,5 @@ from . import predict as predict
 from . import score as score
 from . import setup as setup
 from . import test as test
+from . import timeline as timeline
 from . import train as train

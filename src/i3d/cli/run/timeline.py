@@ -1,0 +1,97 @@
+"""`i3d timeline`: windows of each video are scored, and segments found."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from i3d.cli import output
+from i3d.cli.messages import if_interrupted, log, unreadable_code
+from i3d.cli.run.setup import compute_config, warn_if_incomplete
+from i3d.cli.timeline import SegmentOptions, TimelineOptions
+from i3d.data.class_files import class_names
+from i3d.data.formats.inputs import STDIN, expand_inputs
+from i3d.data.resume import ResumeLog, finish_log
+from i3d.data.segments.write import write_segments
+from i3d.errors import InputError, counted, printable
+from i3d.inference.predictor import Predictor
+from i3d.timelines import timeline as timelines
+from i3d.timelines.segmentation import SegmentSettings
+from i3d.timelines.timeline import BETWEEN, Block, Timeline, TimelineFinder, find_timelines
+from i3d.video.base import Limits
+
+
+def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
+    """Find the timeline of each video, print and write the segments; the exit code."""
+    paths, out = expand_inputs(videos), options.out
+    if STDIN in paths:
+        raise InputError("-: a timeline reads files; name one")
+    finder = TimelineFinder(_predictor(options), _finder_options(options))
+    saved = "nothing is saved without --out" if out is None else f"scores so far are stored beside {printable(str(out))}"
+    rows: list[Timeline] = []
+    resumed = nullcontext() if out is None else _resume_log(out, paths, finder, options)
+    with if_interrupted(saved, resumes=out is not None), resumed as results_log:
+        with output.ProgressBar("timeline", len(paths), "video") as bar:
+            for row in find_timelines(
+                finder, paths,
+                log=results_log, frames_fps=options.frames_fps, limits=Limits(max_seconds=options.max_decode_lag),
+                on_progress=bar.within,
+            ):  # fmt: skip
+                rows.append(row)
+                bar.advance()
+                with bar.paused():
+                    output.print_timeline(row, json=options.json, many=len(paths) > 1)
+    bad = sum(bool(row.error) for row in rows)
+    if out is not None:
+        _write(out, rows, options)
+        finish_log(out, is_complete=not bad)
+    if options.json:
+        output.print_json(rows)
+    elif bad < len(rows):
+        print(f"protocol: {next(row.protocol for row in rows if not row.error)}")
+    if len(rows) > 1 or out is not None:
+        where = f", in {printable(str(out))}" if out else ""
+        log.info("timelines of %d of %s%s", len(rows) - bad, counted(len(rows), "video"), where)
+    return unreadable_code(bad, "video")
+
+
+def _predictor(options: TimelineOptions) -> Predictor:
+    predictor = Predictor(
+        options.model.model,
+        recipe=options.model.recipe,
+        labels=None if options.classes is None else class_names(options.classes),
+        compute=compute_config(options.compute),
+        flow=options.flow_method,
+    )
+    warn_if_incomplete(predictor.weights)
+    return predictor
+
+
+def _finder_options(options: TimelineOptions) -> timelines.TimelineOptions:
+    labels = tuple(label.strip() for label in options.labels.split(",")) if options.labels else ()
+    return timelines.TimelineOptions(
+        options.window_seconds, options.stride_seconds, labels, _segment_settings(options.segments)
+    )
+
+
+def _segment_settings(options: SegmentOptions) -> SegmentSettings:
+    """The settings with what was given."""
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    settings = SegmentSettings.model_construct(**{**dict(SegmentSettings()), **given})
+    if settings.leave > settings.enter:
+        raise InputError(f"--leave {settings.leave:g}: must be at most --enter, {settings.enter:g}")
+    return SegmentSettings(**dict(settings))
+
+
+def _resume_log(out: Path, paths: list[str], finder: TimelineFinder, options: TimelineOptions) -> ResumeLog[Block]:
+    settings: dict[str, Any] = {**finder.settings, "frames_fps": options.frames_fps}
+    return ResumeLog(
+        out, settings, paths,
+        encode=dict, decode=dict, force=options.force, item_of=lambda key: key.partition(BETWEEN)[0],
+    )  # fmt: skip
+
+
+def _write(out: Path, rows: Sequence[Timeline], options: TimelineOptions) -> None:
+    """Write the segments of the videos that could be read."""
+    kind = options.segment_format if out.suffix.lower() == ".json" else None
+    write_segments(out, [row.video_segments for row in rows if not row.error], format=kind, force=True)

@@ -1,0 +1,96 @@
+"""`i3d timeline`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from i3d.cli import options as shared
+from i3d.cli import run
+from i3d.cli.checks import check_videos
+from i3d.cli.limits import RATE, WEEK, Within
+from i3d.cli.usage import command
+
+HOUR = Within(0, 3600)
+
+
+@Parameter(name="*", group=shared.COMPUTED)
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How segments are found in scores. What is left open is that of the checkpoint (--tune), or the default."""
+
+    smooth: Annotated[float | None, Parameter(validator=HOUR)] = None
+    """Seconds over which scores are averaged (default: 1)."""
+
+    enter: Annotated[float | None, Parameter(validator=Within(0, 1))] = None
+    """Score from which a label begins (default: 0.5)."""
+
+    leave: Annotated[float | None, Parameter(validator=Within(0, 1))] = None
+    """Score below which it ends (default: 0.3)."""
+
+    min_length: Annotated[float | None, Parameter(validator=HOUR)] = None
+    """Seconds; shorter segments are dropped (default: 0.5)."""
+
+    min_gap: Annotated[float | None, Parameter(validator=HOUR)] = None
+    """Seconds; shorter gaps in a label are filled (default: 0.5)."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TimelineOptions:
+    """What is found, and where it is written."""
+
+    model: shared.ModelOptions = shared.ModelOptions()
+
+    classes: Annotated[shared.Classes, Parameter(group=shared.MODEL)] = None
+    """Class names: a file, kinetics400, kinetics600, ucf101 or hmdb51."""
+
+    frames_fps: Annotated[float | None, Parameter(group=shared.INPUT, validator=RATE)] = None
+    """Frame rate of folders of images."""
+
+    max_decode_lag: Annotated[float, Parameter(group=shared.INPUT, validator=Within(0, WEEK))] = 60.0
+    """Stop decoding a video that takes so many seconds longer than playing it."""
+
+    labels: Annotated[str | None, Parameter(group=shared.COMPUTED)] = None
+    """Only these labels, with commas; scores stay those among all labels."""
+
+    window_seconds: Annotated[float | None, Parameter(group=shared.COMPUTED, validator=HOUR)] = None
+    """Length of a window (default: as the network was trained)."""
+
+    stride_seconds: Annotated[float | None, Parameter(group=shared.COMPUTED, validator=HOUR)] = None
+    """From one window to the next (default: a quarter of a window)."""
+
+    segments: SegmentOptions = SegmentOptions()
+
+    out: Annotated[
+        Path | None, shared.out_file(".csv", ".tsv", ".json", ".srt", ".vtt", ".eaf", resumes=True)
+    ] = None
+    """Write segments to this .csv, .tsv, .json, .srt, .vtt or .eaf; resumes a stopped run."""
+
+    segment_format: Annotated[Literal["activitynet", "label-studio"], Parameter(group=shared.OUTPUT)] = "activitynet"
+    """Which of the formats whose files end in .json."""
+
+    force: shared.Force = False
+    json: shared.Json = False
+    flow_method: shared.FlowMethod | None = None
+    """Method of optical flow, for a network of flow."""
+
+    compute: shared.ComputeOptions = shared.ComputeOptions()
+
+
+def timeline(*videos: shared.Videos, options: TimelineOptions = TimelineOptions()) -> int:
+    """Find when things happen in each video.
+
+    Windows of frames are scored, and segments found in the scores. Where no label is certain, the label is "unknown".
+    Exit code 3: some video could not be read.
+
+    Examples:
+      i3d timeline match.mp4
+      i3d timeline recordings/ --model my --out segments.csv
+      i3d timeline match.mp4 --labels "juggling soccer ball,headbutting" --out match.srt
+    """
+    return run.timeline.run_timeline(check_videos(videos), options)
+
+
+app = command(timeline, "timeline")
