@@ -2,7 +2,7 @@
 
     label_name, class_name      class names                start, start_sec, time_start, begin    with `end` of a part
     label_id, class_index       class numbers              split, subset, partition               train, val, test
-    label, class, action        names, or numbers          group, num_frames
+    label, class, action        names, or numbers          group, num_frames, score of a predicted part
 
 A part of a video has both ends. Columns of other times, and of frame numbers, are an InputError unless both ends are
 read; columns that may be a split, such as `fold` and `is_test`, unless a split is read. Any other column is named in a
@@ -46,6 +46,7 @@ _PAIRS: Final = (  # of times, in whatever unit, where both are there
     ("start_offset", "end_offset"), ("start_hms", "end_hms"), ("onset", "duration"), ("start", "duration"),
     ("min", "max"),
 )  # fmt: skip
+_SCORE: Final = re.compile(r"(?:scores?|conf(?:idence)?|prob(?:ability)?)")
 SILENT: Final = frozenset({"", "is_cc"})  # the index of pandas, and the licence in Kinetics
 
 
@@ -61,6 +62,7 @@ class Columns:
     split: str = ""
     group: str = ""
     num_frames: str = ""
+    score: str = ""  # of a part
     times: tuple[str, ...] = ()  # other columns of times and frame numbers
     splits: tuple[str, ...] = ()  # other columns that may be a split
     unread: tuple[str, ...] = ()
@@ -104,6 +106,8 @@ def find_columns(path: Path, names: Iterable[str]) -> Columns:
     for meaning, pattern in patterns.items():
         if matching := [name for name in plain if pattern.fullmatch(plain[name])]:
             chosen[meaning] = _only(path, matching)
+    if "start" in chosen and "end" in chosen and (scores := [name for name in plain if _SCORE.fullmatch(plain[name])]):
+        chosen["score"] = _only(path, scores)
     others = [name for name in plain if name not in chosen.values() and name not in SILENT]
     paired = {name for pair in _PAIRS if set(pair) <= set(plain.values()) for name in pair}
     times = tuple(name for name in others if _OTHER_TIMES.fullmatch(plain[name]) or plain[name] in paired)
