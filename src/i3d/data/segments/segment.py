@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, printable, quoted
 
 PRECISION: Final = 3  # digits after the point: the coarsest of the formats count milliseconds
+SCORE_DIGITS: Final = 6
+UNKNOWN: Final = "unknown"  # the label of what a network is unsure about
 
 
 @dataclass(frozen=True, order=True)
@@ -38,6 +40,46 @@ class VideoSegments:
     seconds: float | None = None  # length of the video; None: unknown
     fps: float | None = None  # frames per second; None: unknown, or variable
     is_variable: bool = False  # the frame rate
+    split: str = ""  # "train", "val" or "test", as a list of annotations may state it
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "segments", tuple(sorted(self.segments)))
+
+
+@dataclass(frozen=True)
+class SegmentFile:
+    """What a file of segments holds, and what a reader has to know about it."""
+
+    videos: tuple[VideoSegments, ...]
+    notes: tuple[str, ...] = ()  # what was left out, or assumed
+    are_annotations: bool = False  # made by persons: True only if the file states it
+
+
+def segment_in(where: str, start: object, stop: object, label: object, score: object = 1.0) -> Segment:
+    """A segment of values that a file holds. Those that are none are an InputError that begins with `where`."""
+    if not isinstance(label, str):
+        raise InputError(f"{where}: label {quoted(label)}: not a name; write it as text")
+    times = [_number(where, name, value) for name, value in (("start", start), ("stop", stop), ("score", score))]
+    try:
+        return Segment(times[0], times[1], label, times[2])
+    except InputError as error:
+        raise InputError(f"{where}: {error}; correct it") from None
+
+
+def _number(where: str, name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise InputError(f"{where}: {name} {quoted(value)}: not a number; correct it")
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        raise InputError(f"{where}: {name} {quoted(value)}: not a number; correct it") from None
+
+
+def time_text(seconds: float) -> str:
+    """A time as tables have it, to the millisecond."""
+    return f"{seconds:.{PRECISION}f}"
+
+
+def score_in_file(score: float) -> float:
+    """A score with as many digits as files have."""
+    return round(score, SCORE_DIGITS)
