@@ -63,9 +63,7 @@ class TimelineOptions:
 
     segments: SegmentOptions = SegmentOptions()
 
-    out: Annotated[
-        Path | None, shared.out_file(".csv", ".tsv", ".json", ".srt", ".vtt", ".eaf", resumes=True)
-    ] = None
+    out: Annotated[Path | None, shared.out_file(".csv", ".tsv", ".json", ".srt", ".vtt", ".eaf", resumes=True)] = None
     """Write segments to this .csv, .tsv, .json, .srt, .vtt or .eaf; resumes a stopped run."""
 
     segment_format: Annotated[Literal["activitynet", "label-studio"], Parameter(group=shared.OUTPUT)] = "activitynet"

@@ -60,5 +60,6 @@ __all__ = [
     "print_split",
     "print_summary",
     "print_table",
+    "print_timeline",
     "print_training",
 ]

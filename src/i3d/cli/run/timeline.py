@@ -19,6 +19,7 @@ from i3d.timelines import timeline as timelines
 from i3d.timelines.segmentation import SegmentSettings
 from i3d.timelines.timeline import BETWEEN, Block, Timeline, TimelineFinder, find_timelines
 from i3d.video.base import Limits
+from i3d.weights.pretrained import DEFAULT
 
 
 def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
@@ -27,20 +28,25 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
     if STDIN in paths:
         raise InputError("-: a timeline reads files; name one")
     finder = TimelineFinder(_predictor(options), _finder_options(options))
-    saved = "nothing is saved without --out" if out is None else f"scores so far are stored beside {printable(str(out))}"
+    saved = (
+        "nothing is saved without --out" if out is None else f"scores so far are stored beside {printable(str(out))}"
+    )
     rows: list[Timeline] = []
     resumed = nullcontext() if out is None else _resume_log(out, paths, finder, options)
-    with if_interrupted(saved, resumes=out is not None), resumed as results_log:
-        with output.ProgressBar("timeline", len(paths), "video") as bar:
-            for row in find_timelines(
-                finder, paths,
-                log=results_log, frames_fps=options.frames_fps, limits=Limits(max_seconds=options.max_decode_lag),
-                on_progress=bar.within,
-            ):  # fmt: skip
-                rows.append(row)
-                bar.advance()
-                with bar.paused():
-                    output.print_timeline(row, json=options.json, many=len(paths) > 1)
+    with (
+        if_interrupted(saved, resumes=out is not None),
+        resumed as results_log,
+        output.ProgressBar("timeline", len(paths), "video") as bar,
+    ):
+        for row in find_timelines(
+            finder, paths,
+            log=results_log, frames_fps=options.frames_fps, limits=Limits(max_seconds=options.max_decode_lag),
+            on_progress=bar.within,
+        ):  # fmt: skip
+            rows.append(row)
+            bar.advance()
+            with bar.paused():
+                output.print_timeline(row, json=options.json, many=len(paths) > 1)
     bad = sum(bool(row.error) for row in rows)
     if out is not None:
         _write(out, rows, options)
@@ -57,7 +63,7 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
 
 def _predictor(options: TimelineOptions) -> Predictor:
     predictor = Predictor(
-        options.model.model,
+        options.model.model or DEFAULT,
         recipe=options.model.recipe,
         labels=None if options.classes is None else class_names(options.classes),
         compute=compute_config(options.compute),
