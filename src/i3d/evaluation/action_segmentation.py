@@ -91,19 +91,18 @@ class Counts:
     true: int
 
 
-def segment_counts(pair: VideoPair, threshold: float) -> Counts:
+def segment_counts(pair: VideoPair, thresholds: Sequence[float]) -> tuple[Counts, ...]:
     """For F1@k of MS-TCN: a predicted segment is correct if its best annotated one has this tIoU and is still free.
 
     Predicted segments are taken by start. One whose best annotated segment is taken is wrong, even if another fits.
     """
     predicted, true = merge_runs(pair.predicted), merge_runs(pair.true)
-    taken: set[int] = set()
-    if predicted and true:
-        iou_PG = temporal_iou(predicted, true) * _same_labels(predicted, true)
-        for p, best in enumerate(iou_PG.argmax(axis=1).tolist()):
-            if iou_PG[p, best] >= threshold:
-                taken.add(best)
-    return Counts(len(taken), len(predicted), len(true))
+    if not predicted or not true:
+        return (Counts(0, len(predicted), len(true)),) * len(thresholds)
+    iou_PG = temporal_iou(predicted, true) * _same_labels(predicted, true)
+    best_P, iou_P = iou_PG.argmax(axis=1), iou_PG.max(axis=1)
+    # Of several with one best segment, the first that reaches the threshold is correct: so many are as segments differ.
+    return tuple(Counts(len(set(best_P[iou_P >= t].tolist())), len(predicted), len(true)) for t in thresholds)
 
 
 def event_counts(pair: VideoPair, collar: float) -> dict[str, Counts]:
@@ -149,8 +148,9 @@ def maximum_matching(fitting_P: Sequence[Sequence[int]]) -> int:
 
 
 def _same_labels(predicted: Sequence[Span], true: Sequence[Span]) -> npt.NDArray[np.bool_]:
-    labels_P, labels_G = (np.array([span.label for span in spans], object) for spans in (predicted, true))
-    return np.asarray(labels_P[:, None] == labels_G[None, :], bool).reshape(len(predicted), len(true))
+    codes = {label: code for code, label in enumerate({span.label for span in (*predicted, *true)})}
+    codes_P, codes_G = (np.array([codes[s.label] for s in spans], np.int64) for spans in (predicted, true))
+    return np.asarray(codes_P[:, None] == codes_G[None, :])
 
 
 @dataclass(frozen=True)

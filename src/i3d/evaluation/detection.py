@@ -98,7 +98,7 @@ def match_segments(
     is_taken_UG = np.zeros((len(thresholds), len(true)), bool)
     iou_PG = temporal_iou(predicted, true)
     for p in np.flatnonzero(iou_PG.max(axis=1) >= min(thresholds)):
-        by_iou = np.argsort(iou_PG[p], kind="stable")[::-1]
+        by_iou = np.argsort(iou_PG[p], kind="stable")[::-1][: np.count_nonzero(iou_PG[p] >= min(thresholds))].tolist()
         for u, threshold in enumerate(thresholds):
             free = [g for g in by_iou if iou_PG[p, g] >= threshold and not is_taken_UG[u, g]]
             if free:

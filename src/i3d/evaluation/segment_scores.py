@@ -144,19 +144,17 @@ def _check_pairs(paired: SegmentPairs) -> None:
 def _precision_measures(ranked: Sequence[RankedLabel], tiou: Sequence[float], num_videos: int) -> list[Measure]:
     draws_DU = np.array([mean_average_precisions(ranked, weights_V) for weights_V in _draws(num_videos)])
     values_U = mean_average_precisions(ranked)
-    preset = next((name for name, thresholds in PRESETS.items() if thresholds == tuple(tiou)), "")
     how = f"ActivityNet's eval_detection.py, mean of {counted(len(ranked), 'label')}"
-    mean_of = f"{how}, mean of tIoU {', '.join(f'{t:g}' for t in tiou)}{f' ({preset})' if preset else ''}"
+    listed = ", ".join(f"{threshold:g}" for threshold in tiou)
+    preset = next((f" ({name})" for name, thresholds in PRESETS.items() if thresholds == tuple(tiou)), "")
     measures = [
-        Measure("mean_average_precision", float(values_U.mean()), _interval(draws_DU.mean(axis=1)), mean_of),
-        *(
-            Measure(
-                f"mean_average_precision@{t:g}", float(values_U[u]), _interval(draws_DU[:, u]), f"{how}, tIoU {t:g}"
-            )
-            for u, t in enumerate(tiou)
-        ),
+        Measure(f"mean_average_precision@{t:g}", float(value), _interval(float(value), draws_D), f"{how}, tIoU {t:g}")
+        for t, value, draws_D in zip(tiou, values_U, draws_DU.T, strict=True)
     ]
-    return measures if len(tiou) > 1 else measures[1:]
+    if len(tiou) > 1:
+        mean, how = float(values_U.mean()), f"{how}, mean of tIoU {listed}{preset}"
+        measures.insert(0, Measure("mean_average_precision", mean, _interval(mean, draws_DU.mean(axis=1)), how))
+    return measures
 
 
 def _moment_measures(annotated: Sequence[VideoPair], overlap: str) -> list[Measure]:
@@ -178,11 +176,15 @@ def _moment_measures(annotated: Sequence[VideoPair], overlap: str) -> list[Measu
 
 
 def _f1_measures(annotated: Sequence[VideoPair], events_V: Sequence[dict[str, Counts]], collar: float) -> list[Measure]:
+    counts_V = [segment_counts(pair, [k / 100 for k in OVERLAPS]) for pair in annotated]
     measures = [
-        _measure(f"f1@{k}", f1_ratio([segment_counts(pair, k / 100) for pair in annotated]),
-                 f"MS-TCN's F1 of segments at tIoU {k / 100:g}, background left out, sum over videos")
-        for k in OVERLAPS
-    ]  # fmt: skip
+        _measure(
+            f"f1@{k}",
+            f1_ratio([counts[place] for counts in counts_V]),
+            f"MS-TCN's F1 of segments at tIoU {k / 100:g}, background left out, sum over videos",
+        )
+        for place, k in enumerate(OVERLAPS)
+    ]
     how = f"events whose start and stop are within {collar:g} s, optimal matching as in sed_eval, sum over all labels"
     return [*measures, _measure("event_f1", f1_ratio([_sum(counts.values()) for counts in events_V]), how)]
 
@@ -300,7 +302,7 @@ def _measure(name: str, ratio: Ratio, protocol: str) -> Measure:
     if isnan(value):
         return Measure(name, None, None, f"undefined, nothing to count: {protocol}")
     draws = [ratio.value(weights_V) for weights_V in _draws(len(ratio.numerators_V))]
-    return Measure(name, value, _interval(np.array(draws)), protocol)
+    return Measure(name, value, _interval(value, np.array(draws)), protocol)
 
 
 def _draws(num_videos: int) -> Values:
@@ -311,10 +313,14 @@ def _draws(num_videos: int) -> Values:
     return rng.multinomial(num_videos, np.full(num_videos, 1 / num_videos), size=NUM_DRAWS).astype(np.float64)
 
 
-def _interval(values_D: Values) -> Interval | None:
-    """The 2.5 and 97.5 % quantiles; None without a width, which is no certainty."""
-    values = values_D[~np.isnan(values_D)]
-    if not len(values):
+def _interval(value: float, values_D: Values) -> Interval | None:
+    """The 2.5 and 97.5 % quantiles of the draws, moved so that their mean is the value; None without a width.
+
+    A video that is drawn twice ranks its correct segments side by side, which raises the mean average precision. The
+    move takes this back.
+    """
+    drawn = values_D[~np.isnan(values_D)]
+    if not len(drawn):
         return None
-    low, high = np.quantile(values, [0.025, 0.975])
+    low, high = np.clip(np.quantile(drawn, [0.025, 0.975]) - drawn.mean() + value, 0, 1)
     return (float(low), float(high)) if high - low > NO_WIDTH else None
