@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import av
 import av.error
@@ -15,18 +16,19 @@ import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from PIL import Image
 
-from i3d.errors import VideoError
+from i3d.errors import VideoError, printable
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import replacing
 from i3d.utils.outputs import new_file
-from i3d.video.base import FrameHWC
+from i3d.video.base import DEFAULT_LIMITS, FrameHWC
+from i3d.video.opening import DECODE_ERRORS, CheckedFile, open_container, reason, video_stream, why_not_opened
 from i3d.video.sound import Sound
 
 SUFFIXES: Final = (".mp4", ".gif")
@@ -37,6 +39,8 @@ GIF_COLOURS: Final = 128  # and one that is transparent: fewer take less room
 GIF_TOLERANCE: Final = 10  # a pixel that differs less from what is shown stays: noise takes most of a GIF's bytes
 AAC_RATES: Final = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)  # Hz
 FRAME_DURATION: Final = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: packets get the durations of their frames
+MAX_PIXELS: Final = str(DEFAULT_LIMITS.max_pixels)
+CHAPTER_TICK: Final = Fraction(1, 1000)  # seconds
 TimedFrame = tuple[FrameHWC, Fraction, Fraction]  # a frame, when its display starts and ends, in seconds
 
 
@@ -117,6 +121,96 @@ def write_timed(
         if not num_frames:
             raise ValueError(NO_FRAMES)
     return num_frames
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A named part of a video. The times are seconds since its first frame."""
+
+    start: float
+    stop: float
+    title: str
+
+
+def copy_with_chapters(path: Path, source: Path, chapters: Sequence[Chapter]) -> None:
+    """Write an `.mp4` with the streams of a video file, copied as they are, and these chapters instead of its own.
+
+    Streams of other kinds than video, sound and subtitles are left out. What an mp4 cannot hold is a VideoError.
+    """
+    name = printable(str(source))
+    with replacing(path) as temporary, CheckedFile(source, lambda: None, name=name) as file:
+        try:
+            with open_container(file, max_pixels=MAX_PIXELS) as video, av.open(str(temporary), "w") as copy:
+                _copy_streams(video, copy, chapters, name)
+        except DECODE_ERRORS as error:
+            raise VideoError(name, f"cannot be copied into an mp4 ({reason(error)})", "convert it to mp4") from error
+
+
+def read_chapters(source: Path) -> list[Chapter]:
+    """The chapters of a video file. A file that is no video is a VideoError."""
+    name = printable(str(source))
+    with CheckedFile(source, lambda: None, name=name) as file:
+        try:
+            with open_container(file, max_pixels=MAX_PIXELS) as video:
+                first = _first_seconds(video_stream(video, name))
+                return [
+                    Chapter(
+                        float(one["start"] * one["time_base"] - first),
+                        float(one["end"] * one["time_base"] - first),
+                        one["metadata"].get("title", ""),
+                    )
+                    for one in video.chapters()
+                    if one["time_base"] is not None
+                ]
+        except DECODE_ERRORS as error:
+            file.seek(0)
+            raise VideoError(name, *why_not_opened(file, error)) from error
+
+
+def _copy_streams(video: InputContainer, copy: OutputContainer, chapters: Sequence[Chapter], name: str) -> None:
+    shift = _first_seconds(video_stream(video, name))
+    kinds = (*video.streams.video, *video.streams.audio, *video.streams.subtitles)
+    copies = {stream.index: copy.add_stream_from_template(stream) for stream in kinds}
+    copy.metadata.update(video.metadata)
+    copy.set_chapters(
+        [
+            {
+                "id": number,
+                "start": round((one.start + shift) / CHAPTER_TICK),
+                "end": round((one.stop + shift) / CHAPTER_TICK),
+                "time_base": CHAPTER_TICK,
+                "metadata": {"title": one.title},
+            }
+            for number, one in enumerate(chapters)
+        ]
+    )
+    for packet in _with_decoding_times(video.demux(kinds)):
+        packet.stream = copies[packet.stream_index]
+        copy.mux(packet)
+
+
+def _with_decoding_times(packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """The packets with the times of decoding that an mp4 needs: Matroska has none for the first of reordered frames."""
+    waiting: dict[int, list[Packet[Any]]] = {}
+    for packet in packets:
+        if not packet.size:
+            continue
+        first = waiting.setdefault(packet.stream_index, [])
+        if packet.dts is None:
+            first.append(packet)
+            continue
+        for steps, earlier in zip(range(len(first), 0, -1), first, strict=True):
+            earlier.dts = packet.dts - steps * (packet.duration or 1)
+            yield earlier
+        first.clear()
+        yield packet
+    if any(waiting.values()):
+        raise ValueError("packets without times")
+
+
+def _first_seconds(stream: VideoStream) -> Fraction:
+    """The time stamp of the first frame."""
+    return (stream.start_time or 0) * stream.time_base if stream.time_base else Fraction(0)
 
 
 def _yuv(frame_HWC: FrameHWC) -> VideoFrame:

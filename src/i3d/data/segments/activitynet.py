@@ -39,11 +39,8 @@ def is_truth(content: Any) -> bool:
 
 def encode_activitynet(videos: Sequence[VideoSegments], *, version: str) -> bytes:
     """Detections of ActivityNet. An ID is the name of the video without its suffix, or its path if others share it."""
-    stems = Counter(PurePath(video.video).stem for video in videos)
     results, described = {}, {}
-    for video in videos:
-        stem = PurePath(video.video).stem
-        key = stem if stems[stem] == 1 else video.video
+    for key, video in zip(_ids([video.video for video in videos]), videos, strict=True):
         results[key] = [
             {"label": one.label, "score": score_in_file(one.score), "segment": [one.start, one.stop]}
             for one in video.segments
@@ -72,6 +69,13 @@ def decode_activitynet(content: Any, *, where: str) -> SegmentFile:
             for key, listed in content["results"].items()
         )
     )
+
+
+def _ids(paths: Sequence[str]) -> list[str]:
+    stems = [PurePath(path).stem for path in paths]
+    counts = Counter(stems)
+    ids = [stem if counts[stem] == 1 else path for stem, path in zip(stems, paths, strict=True)]
+    return ids if len(set(ids)) == len(ids) else [*paths]
 
 
 def _detections(where: str, key: str, listed: Any, described: Any) -> VideoSegments:

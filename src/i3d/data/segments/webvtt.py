@@ -1,0 +1,32 @@
+"""WebVTT (.vtt): a cue for each segment, with the label as its text, as browsers display it. It holds no scores."""
+
+import html
+import re
+from pathlib import Path
+from typing import Final
+
+from i3d.data.segments.cues import check_cue_label, cue_segment, cue_time, cue_video, cues
+from i3d.data.segments.segment import SegmentFile, VideoSegments
+from i3d.errors import InputError
+
+_MARK: Final = "WEBVTT"
+_TAG: Final = re.compile(r"<[^>]*>")  # of a speaker, or italics: `<` of a label is written as &lt;
+
+
+def encode_webvtt(video: VideoSegments) -> bytes:
+    """The cues of one video."""
+    text = [f"{_MARK}\n\n"]
+    for one in video.segments:
+        check_cue_label(one.label, "WebVTT")
+        times = f"{cue_time(one.start, point='.')} --> {cue_time(one.stop, point='.')}"
+        text.append(f"{times}\n{html.escape(one.label, quote=False)}\n\n")
+    return "".join(text).encode()
+
+
+def decode_webvtt(path: Path, lines: list[str]) -> SegmentFile:
+    """The segments of one video, whose name is that of the file."""
+    if not lines[0].startswith(_MARK):
+        raise InputError(f"{path}:1: does not begin with WEBVTT; add it, or name the file .srt")
+    plain = ((*cue[:3], html.unescape(_TAG.sub("", cue[3]))) for cue in cues(path, lines))
+    segments = tuple(cue_segment(path, *cue) for cue in plain)
+    return SegmentFile((VideoSegments(cue_video(path), segments),))
