@@ -222,6 +222,19 @@ def test_of_an_average_over_few_videos_there_is_no_interval():
             assert 0 < measure.interval[0] < measure.value < measure.interval[1] < 1
 
 
+def test_the_interval_holds_the_value_where_labels_are_many_and_videos_of_each_few():
+    """Of the plain bootstrap it did not: copies of a video have their correct segments side by side in the ranking."""
+    random = np.random.default_rng(0)
+    truth, predictions = [], []
+    for v in range(120):
+        label = f"label {v % 40}"
+        truth.append(video(f"v{v}", (0, 10, label)))
+        segments = [(shift, shift + 10, label, random.random()) for shift in random.uniform(0, 30, size=4)]
+        predictions.append(video(f"v{v}", *segments, (0.5, 10, label, random.random())))
+    for measure in score_segments(predictions, truth).measures:
+        assert measure.interval is None or measure.interval[0] <= measure.value <= measure.interval[1]
+
+
 def test_weights_are_as_videos_listed_so_often():
     paired = pair_segments(PREDICTED, TRUTH)
     (ranked,) = rank_labels(paired.pairs, ("run",), TIOU)

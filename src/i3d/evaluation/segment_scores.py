@@ -322,5 +322,6 @@ def _interval(value: float, values_D: Values) -> Interval | None:
     drawn = values_D[~np.isnan(values_D)]
     if not len(drawn):
         return None
-    low, high = np.clip(np.quantile(drawn, [0.025, 0.975]) - drawn.mean() + value, 0, 1)
+    below, above = np.quantile(drawn, [0.025, 0.975]) - drawn.mean()
+    low, high = max(value + min(below, 0.0), 0.0), min(value + max(above, 0.0), 1.0)
     return (float(low), float(high)) if high - low > NO_WIDTH else None
