@@ -277,6 +277,7 @@ def test_the_command_prints_and_writes_each_number_with_its_protocol(files):
         (["found.csv"], "found.csv: holds segments; give the annotated ones too: --truth FILE"),
         (["truth.json"], "truth.json: holds segments; give the annotated ones too: --truth FILE"),
         (["found.csv", "--collar", "1"], "--collar is for segments; give the annotated ones with --truth"),
+        (["found.csv", "--list-fps", "25"], "--list-fps is for segments; give the annotated ones with --truth"),
         (["found.csv", "--truth", "truth.json", "--top-k", "3"], "--top-k is for the result of a test"),
         (["found.csv", "--truth", "truth.json", "--out", "x.csv"], "are written to a .json or .yaml"),
         (["found.csv", "--truth", "truth.json", "--tiou", "half"], "write thumos or activitynet, or numbers"),

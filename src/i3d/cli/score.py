@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from i3d.cli import run
 from i3d.cli.checks import numbers, refuse
-from i3d.cli.limits import Within
+from i3d.cli.limits import RATE, Within
 from i3d.cli.options import COMPUTED, INPUT, Force, FusionOptions, Json, Report, Seed, in_file, out_file
 from i3d.cli.usage import command
 from i3d.errors import InputError
@@ -57,9 +57,9 @@ class ScoreOptions:
 class SegmentOptions:
     """How predicted segments are compared with annotated ones."""
 
-    truth: Annotated[Path | None, in_file("Annotated segments, to compare predicted ones with.", option="--truth")] = (
-        None
-    )
+    truth: Annotated[
+        Path | None, in_file("Annotated segments: .json, .csv, .tsv, .srt, .vtt or .eaf.", option="--truth")
+    ] = None
 
     tiou: str | None = None
     """tIoU of the mean average precision: thumos, activitynet, or numbers with commas (default: thumos)."""
@@ -69,6 +69,9 @@ class SegmentOptions:
 
     split: Annotated[Literal["train", "val", "test"] | None, Parameter(group=INPUT)] = None
     """Compare only the annotated videos of this split."""
+
+    list_fps: Annotated[float | None, Parameter(group=INPUT, validator=RATE)] = None
+    """Frame rate by which an export of Label Studio counts, where it lacks it."""
 
 
 def score(
@@ -93,7 +96,7 @@ def score(
     if segments.truth is not None:
         _refuse_of_tests(options)
         return run.segments.run_score_segments(result, segments.truth, segments, options.result)
-    of_segments = {"--tiou": segments.tiou, "--collar": segments.collar, "--split": segments.split}
+    of_segments = {f"--{name.replace('_', '-')}": value for name, value in vars(segments).items()}
     refuse(of_segments, " is for segments; give the annotated ones with --truth")
     names = [name.strip() for name in options.metrics.split(",")] if options.metrics else []
     top_k = numbers("--top-k", options.top_k, int, Within(1, 1_000_000))

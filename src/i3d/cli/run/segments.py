@@ -18,7 +18,7 @@ def run_score_segments(predictions: Path, truth: Path, options: SegmentOptions, 
     """Print the metrics of predicted segments, compared with annotated ones; the exit code."""
     tiou = _thresholds(options.tiou or "thumos")
     collar = COLLAR if options.collar is None else options.collar
-    predicted, true = read_segments(predictions), read_segments(truth)
+    predicted, true = (read_segments(path, fps=options.list_fps) for path in (predictions, truth))
     try:
         scores = score_segments(predicted, true, tiou=tiou, collar=collar, split=options.split)
     except InputError as error:
@@ -43,7 +43,7 @@ def run_score_segments(predictions: Path, truth: Path, options: SegmentOptions, 
 def check_no_segments(path: Path) -> None:
     """An InputError for a file of segments, which need annotated ones to be compared with."""
     try:
-        read_segment_file(path)
+        read_segment_file(path, fps=1)  # any: the times are not used
     except InputError:
         return
     raise InputError(f"{path}: holds segments; give the annotated ones too: --truth FILE")
