@@ -52,10 +52,8 @@ def test_the_ends_of_parts_are_read_under_many_names(tmp_path, kind, start, end)
 @pytest.mark.parametrize(
     "columns",
     [
-        ("start_frame", "end_frame"), ("start_frame", "stop_frame"), ("frame_start", "frame_end"),
-        ("startframe", "endframe"),
-        ("first_frame", "last_frame"), ("start_ms", "end_ms"), ("start_time_ms", "end_time_ms"), ("start_us", "end_us"),
-        ("start_milliseconds", "end_milliseconds"), ("start_idx", "end_idx"), ("begin_frame_id", "end_frame_id"),
+        ("start_ms", "end_ms"), ("start_time_ms", "end_time_ms"), ("start_us", "end_us"),
+        ("start_milliseconds", "end_milliseconds"), ("start_idx", "end_idx"),
         ("timestamp",), ("time",), ("segment",), ("frame",), ("frame_id",), ("start_frame",), ("interval",),
         ("start_min", "end_min"), ("start_pts", "end_pts"), ("time_range",),
     ],
@@ -259,3 +257,86 @@ def test_parts_of_segments_and_shots_are_read(tmp_path, pair):
     (tmp_path / "t.csv").write_text(f"path,label,{pair}\na.mp4,a,1,2\n")
     clip = read_annotations(tmp_path / "t.csv")[0]
     assert (clip.start_seconds, clip.end_seconds) == (1.0, 2.0)
+
+
+FRAMES = [
+    ("start_frame", "end_frame"), ("start_frame", "stop_frame"), ("frame_start", "frame_end"),
+    ("startframe", "endframe"), ("first_frame", "last_frame"), ("begin_frame_id", "end_frame_id"),
+    ("Start Frame", "End Frame"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("columns", FRAMES)
+def test_frame_numbers_are_read_with_a_rate(tmp_path, kind, columns):
+    """From a column, from an option, or from the video."""
+    rows = [("a.mp4", "run", 1, 10, 20), ("a.mp4", "walk", 11, 20, 20)]
+    source = table(tmp_path, ("path", "label", *columns, "fps"), rows, kind=kind)
+    annotations = read_annotations(source)
+    assert parts(annotations) == [(0, 0.5), (0.5, 1)]
+    (warning,) = annotations.warnings
+    assert warning.startswith("frame numbers count from 1, as the list has no frame 0; of frames 1 to 10, the last one")
+    source = table(tmp_path, ("path", "label", *columns), [row[:4] for row in rows], kind=kind)
+    assert parts(read_annotations(source, fps=10)) == [(0, 1), (1, 2)]
+    with pytest.raises(
+        InputError, match=r":\d: 'a\.mp4': its frame rate is unknown \(no such file\); add a column fps"
+    ):
+        read_annotations(source)
+    render(tmp_path / "a.mp4", num_frames=20)
+    assert parts(read_annotations(source)) == [(0, 0.4), (0.4, 0.8)]
+
+
+def test_frame_numbers_from_0_that_share_their_ends(tmp_path):
+    source = table(tmp_path, ("path", "label", "start_frame", "end_frame"), [("a", "x", 0, 10), ("a", "y", 10, 20)])
+    annotations = read_annotations(source, fps=10)
+    assert parts(annotations) == [(0, 1), (1, 2)]
+    assert (
+        "count from 0, as the list has a frame 0; of frames 0 to 10, the last one is the first of"
+        in annotations.warnings[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("a.mp4", "x", 5, 4), "'4': the last frame is before the first one, 5"),
+        (("a.mp4", "x", "", 4), "'': not the number of a frame"),
+        (("a.mp4", "x", 1.5, 4), "'1.5': not the number of a frame"),
+        (("a.mp4", "x", 1, 40), "'a.mp4': frames 1 to 40, of 20 in the video"),
+    ],
+)
+def test_wrong_frame_numbers_are_errors(tmp_path, row, message):
+    render(tmp_path / "a.mp4", num_frames=20)
+    source = table(tmp_path, ("path", "label", "start_frame", "end_frame"), [row])
+    with pytest.raises(InputError) as error:
+        read_annotations(source)
+    assert message in str(error.value)
+    assert str(error.value).count("t.csv") == 1
+
+
+def test_frames_of_folders_need_no_rate(tmp_path):
+    (tmp_path / "f").mkdir()
+    source = table(tmp_path, ("path", "label", "start_frame", "end_frame"), [("f", "x", 1, 10), ("f", "y", 11, 20)])
+    clips = list(read_annotations(source))
+    assert [(clip.first_frame, clip.num_frames, clip.is_frames) for clip in clips] == [(0, 10, True), (10, 10, True)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        (("onset", "duration"), (0.5, 1)), (("onset", "offset"), (0.5, 1.5)), (("onset_sec", "duration_sec"), (0.5, 1)),
+        (("start_timestamp", "stop_timestamp"), ("00:00:00.5", "00:00:01.50")),
+    ],
+)  # fmt: skip
+def test_ends_in_other_forms_are_read(tmp_path, kind, columns, values):
+    annotations = read_annotations(table(tmp_path, ("path", "label", *columns), [("a", "x", *values)], kind=kind))
+    assert parts(annotations) == [(0.5, 1.5)]
+    assert not any("read" in warning for warning in annotations.warnings)
+
+
+def test_seconds_are_read_where_frames_stand_beside_them(tmp_path):
+    columns = ("path", "label", "start", "stop", "start_frame", "stop_frame")
+    annotations = read_annotations(table(tmp_path, columns, [("a", "x", 0.5, 1, 12, 25)]))
+    assert parts(annotations) == [(0.5, 1)]
+    assert "these columns are not read: start_frame, stop_frame" in annotations.warnings

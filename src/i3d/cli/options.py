@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from cyclopts import Group, Parameter, Token
 
 from i3d.cli.checks import accepted, check_recipe, exists, no_file
-from i3d.cli.limits import Within
+from i3d.cli.limits import RATE, Within
 from i3d.cli.output_files import OutputFile
 from i3d.data.labels import SHIPPED
 from i3d.errors import InputError
@@ -40,7 +40,7 @@ FlowMethod = Literal["tvl1", "dis", "farneback"]
 Modality = Literal["rgb", "flow"]
 ListFormat = Literal[
     "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
-    "something-v2"
+    "something-v2", "segments"
 ]  # fmt: skip
 
 
@@ -159,6 +159,12 @@ class ListOptions:
 
     allow_outside: bool = False
     """Accept paths that lead out of the root."""
+
+    background: bool = False
+    """Add what lies between the segments of a video as a class named background."""
+
+    list_fps: Annotated[float | None, Parameter(validator=RATE)] = None
+    """Frame rate of videos whose list counts frames and states no rate."""
 
 
 @Parameter(name="*", group=INPUT)

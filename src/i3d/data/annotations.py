@@ -341,7 +341,8 @@ def _repeated_clips(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -
             if rows.splits[i] != rows.splits[before] and not in_two_splits:
                 in_two_splits = f"; {printable(rows.paths[i])} is in {rows.splits[before]} and in {rows.splits[i]}"
             if set(ids_N[before]) != set(ids_N[i]):
-                why = f"is also on line {rows.lines[before]} with another label; remove one line"
+                place = f"on line {rows.lines[before]}" if rows.lines[before] else "listed"
+                why = f"is also {place} with another label; remove one"
                 raise InputError(f"{rows.where(i, source)}: {quoted(rows.paths[i])}: {why}")
     clips = f"{num_repeated} clips are listed more than once, such as"
     clips = "1 clip is listed more than once:" if num_repeated == 1 else clips

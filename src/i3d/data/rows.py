@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 
 Label = str | int
-COLUMNS: Final = ("labels", "lines", "starts", "ends", "num_frames", "first_frames", "groups")
+COLUMNS: Final = ("labels", "lines", "starts", "ends", "num_frames", "first_frames", "scores", "groups")
 LabelKind = Literal["names", "numbers", "either"]
 
 
@@ -26,6 +26,7 @@ class Rows:
     ends: array[float] = field(default_factory=lambda: array("d"))
     num_frames: array[int] = field(default_factory=lambda: array("i"))
     first_frames: array[int] = field(default_factory=lambda: array("i"))
+    scores: array[float] = field(default_factory=lambda: array("d"))  # of predictions; NaN: an annotation
     groups: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
     # What a label that is a text means: a name, a number, or what all of the list look like. An int is a number.
@@ -34,6 +35,9 @@ class Rows:
     no_label: str = "has no label; add one"  # why, and the next step
     classes: tuple[str, ...] | None = None  # if the format defines them
     is_frames: bool = False
+    are_segments: bool = False  # the rows are what happens in longer videos
+    empty: list[tuple[str, str]] = field(default_factory=list)  # videos without a row, and their splits
+    seconds: dict[str, float] = field(default_factory=dict)  # lengths of videos, where the list states them
     is_json: bool = False  # errors name a clip by its place in the list, from 0
     warnings: list[str] = field(default_factory=list)
     file_names: list[str] = field(default_factory=list)  # if the clips come from several lists
@@ -60,6 +64,7 @@ class Rows:
         end: float = np.nan,
         num_frames: int = -1,
         first_frame: int = 0,
+        score: float = np.nan,
         group: str = "",
         split: str = "",
     ) -> None:
@@ -70,24 +75,14 @@ class Rows:
         self.ends.append(end)
         self.num_frames.append(num_frames)
         self.first_frames.append(first_frame)
+        self.scores.append(score)
         self.groups.append(group)
         self.splits.append(split)
         self.files.append(max(len(self.file_names) - 1, 0))
 
     def select(self, indices: Sequence[int]) -> None:
         """Leave only these rows, in this order."""
-        for name in (
-            "paths",
-            "labels",
-            "lines",
-            "starts",
-            "ends",
-            "num_frames",
-            "first_frames",
-            "groups",
-            "splits",
-            "files",
-        ):
+        for name in ("paths", "splits", "files", *COLUMNS):
             column = getattr(self, name)
             values = [column[index] for index in indices]
             setattr(self, name, values if isinstance(column, list) else array(column.typecode, values))
@@ -97,6 +92,7 @@ class Rows:
         for column in COLUMNS:
             getattr(self, column).extend(getattr(part, column))
         self.warnings.extend(part.warnings)
+        self.are_segments |= part.are_segments
         self.label_kind, self.label_column, self.no_label = part.label_kind, part.label_column, part.no_label
         self.paths.extend(f"{prefix}{path}" for path in part.paths)
         self.splits.extend([split] * len(part.paths))

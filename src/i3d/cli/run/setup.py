@@ -51,6 +51,8 @@ def list_format(options: ListOptions) -> dict[str, Any]:
         "fold": options.ucf_fold,
         "multi_label": options.multi_label,
         "allow_outside": options.allow_outside,
+        "background": options.background,
+        "fps": options.list_fps,
         "split": options.split if isinstance(options, DatasetOptions) else None,
     }
 

@@ -1,8 +1,9 @@
 """Which columns of a table are read, under the field's names for them, and which are refused by name.
 
     label_name, class_name      class names                start, start_sec, time_start, begin    with `end` of a part
-    label_id, class_index       class numbers              split, subset, partition               train, val, test
-    label, class, action        names, or numbers          group, num_frames, score of a predicted part
+    label_id, class_index       class numbers              start_frame, end_frame       with fps, or a known rate
+    label, class, action        names, or numbers          onset, duration or offset    in seconds
+    split, subset, partition    train, val, test           group, num_frames, score of a predicted part
 
 A part of a video has both ends. Columns of other times, and of frame numbers, are an InputError unless both ends are
 read; columns that may be a split, such as `fold` and `is_test`, unless a split is read. Any other column is named in a
@@ -41,6 +42,18 @@ _OTHER_TIMES: Final = re.compile(
     rf"|(?:first|last)_?(?:{_SECONDS}|{_UNITS})(?:_{_UNITS})?"
     r"|times?|timestamps?|segments?|intervals?|(?:time|frame)_(?:range|span|interval)|frame(?:_(?:id|idx|index|no|number))?"
 )
+_ONSET: Final = re.compile(rf"onset(?:_?{_SECONDS})*")
+_AFTER_ONSET: Final = {
+    name: re.compile(rf"{word}(?:_?{_SECONDS})*") for name, word in (("end", "offset"), ("duration", "duration"))
+}
+_NUMBER: Final = r"(?:_?(?:id|idx|index|no|number))?"
+_FRAMES: Final = {
+    "start_frame": re.compile(rf"{_OF}(?:(?:start|begin|onset|first)_?frame|frame_?(?:start|begin|onset)){_NUMBER}"),
+    "end_frame": re.compile(
+        rf"{_OF}(?:(?:end|stop|finish|last|offset)_?frame|frame_?(?:end|stop|finish|offset)){_NUMBER}"
+    ),
+}
+_FPS: Final = re.compile(r"(?:video_)?(?:fps|frame_?rate)")
 _PAIRS: Final = (  # of times, in whatever unit, where both are there
     ("from", "to"), ("t0", "t1"), ("tmin", "tmax"), ("t_min", "t_max"), ("first", "last"), ("offset", "duration"),
     ("start_offset", "end_offset"), ("start_hms", "end_hms"), ("onset", "duration"), ("start", "duration"),
@@ -63,6 +76,10 @@ class Columns:
     group: str = ""
     num_frames: str = ""
     score: str = ""  # of a part
+    duration: str = ""  # of a part, where it has no column of its end
+    start_frame: str = ""  # first and last frame of a part, where no times are there
+    end_frame: str = ""
+    fps: str = ""  # with these
     times: tuple[str, ...] = ()  # other columns of times and frame numbers
     splits: tuple[str, ...] = ()  # other columns that may be a split
     unread: tuple[str, ...] = ()
@@ -72,7 +89,7 @@ class Columns:
         if self.splits and not self.split:
             why = "may be a split, which is read from the column split, as train, val or test; rename it, or remove it"
             raise line_error(path, 1, ", ".join(self.splits), why)
-        if self.start and self.end:
+        if self.start_frame or (self.start and (self.end or self.duration)):
             return
         if self.start or self.end:
             what = f"a table needs both ends of a part, {'the end' if self.start else 'the start'} has no column"
@@ -106,7 +123,9 @@ def find_columns(path: Path, names: Iterable[str]) -> Columns:
     for meaning, pattern in patterns.items():
         if matching := [name for name in plain if pattern.fullmatch(plain[name])]:
             chosen[meaning] = _only(path, matching)
-    if "start" in chosen and "end" in chosen and (scores := [name for name in plain if _SCORE.fullmatch(plain[name])]):
+    chosen |= _other_ends(path, plain, chosen)
+    has_part = {"start", "end"} <= chosen.keys() or "duration" in chosen or "start_frame" in chosen
+    if has_part and (scores := [name for name in plain if _SCORE.fullmatch(plain[name])]):
         chosen["score"] = _only(path, scores)
     others = [name for name in plain if name not in chosen.values() and name not in SILENT]
     paired = {name for pair in _PAIRS if set(pair) <= set(plain.values()) for name in pair}
@@ -114,6 +133,26 @@ def find_columns(path: Path, names: Iterable[str]) -> Columns:
     splits = tuple(name for name in others if _OTHER_SPLITS.fullmatch(plain[name]))
     unread = tuple(name for name in others if name not in (*times, *splits))
     return Columns(**chosen, label_kind=kind, times=times, splits=splits, unread=unread)
+
+
+def _other_ends(path: Path, plain: dict[str, str], chosen: dict[str, str]) -> dict[str, str]:
+    """Columns that stand for start and end: the length after an onset, its offset, or frame numbers."""
+    if "end" in chosen:
+        return {}
+    if "start" in chosen:
+        after = _AFTER_ONSET.items() if _ONSET.fullmatch(plain[chosen["start"]]) else ()
+        for meaning, pattern in after:
+            if matching := [name for name in plain if pattern.fullmatch(plain[name])]:
+                return {meaning: _only(path, matching)}
+        return {}
+    ends: dict[str, str] = {}
+    for meaning, pattern in _FRAMES.items():
+        if matching := [name for name in plain if pattern.fullmatch(plain[name])]:
+            ends[meaning] = _only(path, matching)
+    if len(ends) < len(_FRAMES):
+        return {}
+    rates = [name for name in plain if _FPS.fullmatch(plain[name])]
+    return ends | ({"fps": _only(path, rates)} if rates else {})
 
 
 def no_path_column(path: Path, names: Iterable[str]) -> InputError:

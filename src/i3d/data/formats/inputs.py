@@ -25,9 +25,9 @@ VIDEO_SUFFIXES: Final = frozenset({
     ".obu", ".ogv", ".rm", ".rmvb", ".swf", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m",
 })  # fmt: skip
 NOT_VIDEOS: Final = IMAGE_SUFFIXES | {  # texts, arrays, weights, archives: also what i3d writes
-    ".cfg", ".csv", ".flo", ".h5", ".html", ".json", ".jsonl", ".log", ".md", ".npy", ".npz", ".parquet", ".pdf",
-    ".pkl", ".pt", ".pth", ".py", ".rst", ".safetensors", ".sh", ".srt", ".svg", ".tar", ".tsv", ".txt", ".vtt", ".xml",
-    ".yaml", ".yml", ".zip",
+    ".cfg", ".csv", ".eaf", ".flo", ".h5", ".html", ".json", ".jsonl", ".log", ".md", ".npy", ".npz", ".parquet",
+    ".pdf", ".pkl", ".pt", ".pth", ".py", ".rst", ".safetensors", ".sh", ".srt", ".svg", ".tar", ".tsv", ".txt",
+    ".vtt", ".xml", ".yaml", ".yml", ".zip",
 }  # fmt: skip
 TEXT_FILES: Final = frozenset({"LICENSE", "Makefile", "README", "SHA256SUMS"})
 JUNK: Final = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})

@@ -2,7 +2,6 @@
 
 AVA           ava_train_v2.1.csv       -5KQ66BBWC4,0902,0.077,0.151,0.283,0.811,80,1    boxes of persons in films
 Charades      charades.json            {"7UPGT": {"subset": "training", "actions": [[12, 3.1, 9.0]]}}    pytorch-i3d's
-ActivityNet   anet_anno_train.json     {"v_a": {"duration_second": 211, "annotations": [{"segment": [30, 170], ...}]}}
 proposals     ..._proposal_list.txt    # 0, then video, frames, and actions with their times
 HVU           hvu_train_video.json     [{"filename": "a.mp4", "label": {"action": [2], "scene": [7, 9]}}]
 """
@@ -39,13 +38,11 @@ def refuse_other_lines(path: Path, lines: list[str], *, todo: str = SEGMENTS) ->
 
 
 def refuse_other_json(path: Path, content: Any) -> None:
-    """An InputError for the JSON of ActivityNet, Charades, Kinetics and HVU."""
+    """An InputError for the JSON of Charades, Kinetics and HVU."""
     if isinstance(content, dict) and isinstance(content.get("database"), dict):
         content = content["database"]
     first = next(iter(content.values()), None) if isinstance(content, dict) else None
     described = first.get("annotations") if isinstance(first, dict) else None
-    if isinstance(described, list):
-        raise InputError(f"{path}: annotations of ActivityNet, segments of actions in videos; {SEGMENTS}")
     if isinstance(described, dict):
         raise InputError(f"{path}: annotations of Kinetics in JSON; give the .csv, with label and youtube_id")
     if isinstance(first, dict) and isinstance(first.get("actions"), list):

@@ -13,9 +13,12 @@ from i3d.data.formats import folders, mmaction2, splits, tables
 from i3d.data.formats.columns import PATH_COLUMNS
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.data.formats.other_tasks import refuse_other_json, refuse_other_lines, refuse_pickle
+from i3d.data.formats.parts import MAX_FPS
+from i3d.data.formats.training_segments import prepare_segments, segment_rows
 from i3d.data.frame_folders import RECORD
 from i3d.data.labels import clean_label
 from i3d.data.rows import Rows
+from i3d.data.segments.read import decode_segment_json, is_segment_source, is_segments, read_segment_file
 from i3d.data.shards import CLASSES, LIST, Shards, is_as_packed, is_packed
 from i3d.errors import InputError, check_not_empty, quoted
 from i3d.utils.arguments import checks_types
@@ -23,7 +26,7 @@ from i3d.utils.text import clip_lines, is_json_object, line_error, parse_json, r
 
 Format = Literal[
     "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
-    "something-v2",
+    "something-v2", "segments",
 ]  # fmt: skip
 SPLIT_LIST: Final = re.compile(r"(?:kinetics-?_?\d+_)?([a-z]+)(?:_label|_list)?(?:\.txt|\.csv)?")
 MAX_INSPECTED: Final = 50  # lines from which the format is recognised
@@ -44,6 +47,8 @@ def read_annotations(
     multi_label: bool = False,
     allow_outside: bool = False,
     need_labels: bool = True,
+    background: bool = False,
+    fps: float | None = None,
 ) -> Annotations:
     """The clips of a list or of a folder of classes, with their labels.
 
@@ -51,7 +56,9 @@ def read_annotations(
     only the clips of "train", "val" or "test". `classes`: class names in the order of their numbers, by default those
     of the source, or of `LIST.classes.txt` beside it, which `i3d data list` writes. `format`: by default recognised.
     `fold`: which of the three official splits of UCF101 or HMDB51. `multi_label`: a clip may have several labels.
-    `allow_outside`: paths may lead out of the root. `need_labels`: a clip without a label is an error.
+    `allow_outside`: paths may lead out of the root. `need_labels`: a clip without a label is an error. `background`:
+    what lies between the segments of videos is a class of its own. `fps`: of videos, where a list gives parts in frames
+    and no frame rate; by default that of the video itself.
     Errors are InputErrors: `file:line: value: reason; next step`.
     """
     check_not_empty(source=source, root=root)
@@ -60,11 +67,15 @@ def read_annotations(
     if split is not None and split not in SPLITS:
         raise InputError(f"split {split!r}: not one of {', '.join(SPLITS)}")
     source, root = Path(source), None if root is None else Path(root)
+    if fps is not None and not 0 < fps <= MAX_FPS:
+        raise InputError(f"fps {fps:g}: is not above 0 and at most {MAX_FPS}")
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; check the path")
-    if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
-        raise InputError(f"{source}: is a video; give a list of videos, or a folder of classes")
-    rows, base = _rows(source, root, format, fold=fold, multi_label=multi_label)
+    if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES and format != "segments":
+        todo = "give a list of videos, or a folder of classes; for its chapters, --list-format segments"
+        raise InputError(f"{source}: is a video; {todo}")
+    rows, base = _rows(source, root, format, fold=fold, multi_label=multi_label, fps=fps)
+    prepare_segments(rows, source=source, root=base, background=background)
     if classes is None and rows.classes is None and source.is_file():
         beside = _classes_beside(source)
         classes = None if beside is None else read_labels(beside)
@@ -90,21 +101,26 @@ def _classes_beside(source: Path) -> Path | None:
     return named if named.is_file() else whole if whole.is_file() and is_ours else None
 
 
-def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_label: bool) -> tuple[Rows, Path]:
+def _rows(
+    source: Path, root: Path | None, kind: Format, *, fold: int, multi_label: bool, fps: float | None = None
+) -> tuple[Rows, Path]:
     """The rows of a source, and the folder that their paths are relative to."""
+    if kind == "segments" or (kind == "auto" and is_segment_source(source)):
+        base = source if source.is_dir() else source.parent
+        return segment_rows(read_segment_file(source, fps=fps)), root or base
     if source.is_dir():
         return _rows_of_folder(source, root, kind, fold=fold, multi_label=multi_label)
     base = root or source.parent
     refuse_pickle(source)
     if source.suffix.lower() == ".json" and kind in ("auto", "something-v2", *MMACTION2):
-        return _rows_of_json(source, base, kind), base
+        return _rows_of_json(source, base, kind, fps), base
     lines = read_lines(source)
     if kind in ("auto", *MMACTION2):
         refuse_other_lines(source, lines)
     kind = kind_of(source, lines) if kind == "auto" else kind
     match kind:
         case "table":
-            rows = tables.read_table(source, lines, root=base, multi_label=multi_label)
+            rows = tables.read_table(source, lines, root=base, multi_label=multi_label, fps=fps)
         case "kinetics":
             rows = tables.read_kinetics(source, lines, root=base)
             _number_as_mindspore(rows, source)
@@ -126,8 +142,10 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
     return rows, base
 
 
-def _rows_of_json(source: Path, base: Path, kind: Format) -> Rows:
+def _rows_of_json(source: Path, base: Path, kind: Format, fps: float | None) -> Rows:
     content = parse_json(read_text(source), where=str(source))
+    if kind == "auto" and is_segments(content):
+        return segment_rows(decode_segment_json(content, where=str(source), fps=fps))
     refuse_other_json(source, content)
     if kind in MMACTION2 or (kind == "auto" and mmaction2.is_json_list(content)):
         if not mmaction2.is_json_list(content):

@@ -6,6 +6,7 @@ label,youtube_id,time_start,time_end,split            Kinetics; the file is `ID_
 
 import math
 import os
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,18 @@ from typing import Any, Final
 from i3d.data.annotations import SPLITS
 from i3d.data.formats.columns import Columns, find_columns, no_path_column
 from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk_visible
+from i3d.data.formats.parts import (
+    FramePart,
+    frame_count,
+    frames_of_row,
+    rate_of_row,
+    score_of_row,
+    seconds_of_frames,
+    seconds_of_row,
+)
+from i3d.data.formats.video_times import frame_times
 from i3d.data.rows import Label, Rows
+from i3d.errors import InputError, VideoError
 from i3d.utils.text import csv_records, is_json_object, is_number, line_error, numbered_lines, parse_json
 
 SPLIT_NAMES: Final = {
@@ -30,9 +42,13 @@ YOUTUBE_ID: Final = "youtube_id"
 Record = tuple[int, dict[str, Any], Columns]  # line, fields
 
 
-def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -> Rows:
-    """A table with a column `path`, `file` or `video`: of videos, or of folders of frames if the first is a folder."""
+def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool, fps: float | None = None) -> Rows:
+    """A table with a column `path`, `file` or `video`: of videos, or of folders of frames if the first is a folder.
+
+    `fps`: of videos whose parts are given in frames, where the table has no column of frame rates.
+    """
     rows = Rows()
+    frames, rates = list[FramePart](), list[float | None]()
     is_json = _is_json(path, lines)
     for line, record, columns in _records(path, lines, rows):
         if not columns.path:
@@ -40,13 +56,17 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
         name = record.get(columns.path)
         if not isinstance(name, str) or not name.strip():
             raise line_error(path, line, name, f"no {columns.path} in this row; add one")
-        start, end = _part(path, line, record, columns)
+        if columns.start_frame:
+            frames.append(frames_of_row(path, line, name, record, columns))
+            rates.append(rate_of_row(path, line, record, columns) or fps)
+        start, end = seconds_of_row(path, line, record, columns)
         rows.add(
             name if is_json else name.strip(),
             _labels_in(path, line, record.get(columns.label), is_split=multi_label and not is_json),
             line=line,
             start=start,
             end=end,
+            score=score_of_row(path, line, record, columns),
             split=_split(path, line, record.get(columns.split)),
             group=_text(record.get(columns.group)),
             num_frames=_count(path, line, record.get(columns.num_frames)),
@@ -54,10 +74,37 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
     if is_json and rows.label_kind == "either":
         rows.label_kind = "names"  # in JSON, numbers have no quotes
     rows.is_frames = _lists_folders(root, rows.paths)
+    if frames:
+        _set_frames(path, rows, frames, rates, root)
+    rows.are_segments = any(not math.isnan(score) for score in rows.scores)
     if (latest := max((end for end in rows.ends if not math.isnan(end)), default=0)) > LONG_SECONDS:
         hours = f"times up to {latest:,.0f}, {latest / 3600:,.0f} hours if they are seconds"
         rows.warnings.append(f"{hours}; convert them if they are milliseconds or frame numbers")
     return rows
+
+
+def _set_frames(path: Path, rows: Rows, frames: list[FramePart], rates: list[float | None], root: Path) -> None:
+    """Set the parts of rows whose frames are listed: times of videos, or the frames of folders."""
+    if rows.is_frames:
+        count = frame_count(frames)
+        rows.first_frames = array("i", (first - count.first for _, first, _ in frames))
+        rows.num_frames = array("i", (last - first + count.has_last for _, first, last in frames))
+        rows.warnings.append(count.note(frames[0]))
+        return
+
+    def times_of(video: str, number: int) -> Sequence[float]:
+        try:
+            return frame_times(root / video)
+        except VideoError as error:
+            why = f"its frame rate is unknown ({error.why}); add a column fps, or give --list-fps"
+            raise line_error(path, rows.lines[number], video, why) from None
+
+    def wrong(number: int, why: str) -> InputError:
+        return line_error(path, rows.lines[number], rows.paths[number], why)
+
+    times, note = seconds_of_frames(frames, rates, times_of, wrong)
+    rows.starts, rows.ends = (array("d", column) for column in zip(*times, strict=True))
+    rows.warnings.append(note)
 
 
 def _lists_folders(root: Path, paths: Sequence[str]) -> bool:
@@ -74,7 +121,7 @@ def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
     on_disk = files_below(root)
     for line, record, columns in _records(path, lines, rows):
         youtube_id = str(record.get(YOUTUBE_ID) or "").strip()
-        start, end = _part(path, line, record, columns)
+        start, end = seconds_of_row(path, line, record, columns)
         if not youtube_id or math.isnan(start) or math.isnan(end):
             raise line_error(path, line, youtube_id, "a row needs youtube_id, time_start and time_end; correct it")
         label = str(record.get(columns.label) or "").strip().strip('"')
@@ -162,27 +209,6 @@ def _labels_in(path: Path, line: int, value: Any, *, is_split: bool) -> tuple[La
         if isinstance(label, bool) or not isinstance(label, int | str):
             raise line_error(path, line, label, "not a label: a name or a whole number; correct it")
     return tuple(label for label in labels if label != "")
-
-
-def _part(path: Path, line: int, record: dict[str, Any], columns: Columns) -> tuple[float, float]:
-    start, end = (_seconds(path, line, record, key) for key in (columns.start, columns.end))
-    if start >= end:
-        why = f"the end is not after the start, {record.get(columns.start)}; correct it"
-        raise line_error(path, line, record.get(columns.end), why)
-    return start, end
-
-
-def _seconds(path: Path, line: int, record: dict[str, Any], key: str) -> float:
-    value = record.get(key)
-    if not key or value is None or value == "":
-        return math.nan
-    try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        seconds = math.nan
-    if not 0 <= seconds < 1e7:
-        raise line_error(path, line, value, f"{key} is not a time in seconds; write it as 12.5")
-    return seconds
 
 
 def _count(path: Path, line: int, value: Any) -> int:

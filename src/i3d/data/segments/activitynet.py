@@ -58,8 +58,8 @@ def encode_activitynet(videos: Sequence[VideoSegments], *, version: str) -> byte
 def decode_activitynet(content: Any, *, where: str) -> SegmentFile:
     """The segments in parsed JSON of either kind."""
     if not is_detections(content):
-        database = _database(content)
-        return SegmentFile(tuple(_truth(f"{where}: {printable(key)}", key, entry) for key, entry in database.items()))
+        truth = [_truth(f"{where}: {printable(key)}", key, entry) for key, entry in _database(content).items()]
+        return SegmentFile(tuple(truth), are_annotations=True)
     external = content.get("external_data")
     described = external.get("videos") if isinstance(external, dict) else None
     described = described if isinstance(described, dict) else {}

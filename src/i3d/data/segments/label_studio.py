@@ -23,6 +23,7 @@ TOLERANCE: Final = 0.0006  # seconds: times are rounded to milliseconds
 LOCAL_FILES: Final = "/data/local-files/?d="
 UPLOADED: Final = re.compile(r"[0-9a-f]{8}-(?=.)")  # begin of the names of uploaded files
 FROM_NAME, TO_NAME = "timelineLabels", "video"  # as in Label Studio's template for timelines
+MAX_FPS: Final = 1000
 RATES: Final = ("fps", "frame_rate", "frameRate", "framerate")
 CONFIGURATION: Final = 'the labelling configuration needs <Video name="video" value="$video" frameRate="$fps"/>'
 
@@ -114,7 +115,7 @@ def decode_label_studio(content: list[Any], *, where: str, fps: float | None) ->
         notes.append(f"{counted(num_unlabelled, 'task')} without {kind} left out")
     if num_others:
         notes.append(f"{counted(num_others, 'result')} that are no ranges of a timeline left out")
-    return SegmentFile(tuple(videos), tuple(notes))
+    return SegmentFile(tuple(videos), tuple(notes), are_annotations=has_annotations)
 
 
 def _annotations(where: str, task: dict[str, Any]) -> list[Any] | None:
@@ -166,9 +167,7 @@ def _video(where: str, task: dict[str, Any], results: list[dict[str, Any]], give
         why = 'the frame rate is unknown, which turns its frames into seconds; add "fps" to the data of the task'
         raise InputError(f"{where}: {why}, or give it as --list-fps")
     segments = [one for result in results for one in _segments(where, result, fps or DEFAULT_FPS)]
-    seconds = data.get("duration")
-    seconds = float(seconds) if isinstance(seconds, int | float) and 0 < seconds < 1e7 else None
-    return VideoSegments(path, tuple(segments), seconds=seconds, fps=fps)
+    return VideoSegments(path, tuple(segments), seconds=_positive(data.get("duration")), fps=fps)
 
 
 def _segments(where: str, result: dict[str, Any], fps: float) -> Iterator[Segment]:
@@ -199,16 +198,21 @@ def _rate(data: dict[str, Any], results: list[dict[str, Any]]) -> float | None:
     """Frames per second by the data of a task, or by the number of frames and the length that it or a result states."""
     for holder in (data, *(result["value"] for result in results)):
         for name in RATES:
-            if _is_rate(rate := holder.get(name)):
-                return float(rate)
-        frames, seconds = holder.get("framesCount"), holder.get("duration")
-        if isinstance(frames, int | float) and isinstance(seconds, int | float) and seconds > 0:
-            return frames / seconds if _is_rate(frames / seconds) else None
+            if rate := _positive(holder.get(name)):
+                return rate
+        frames, seconds = _positive(holder.get("framesCount")), _positive(holder.get("duration"))
+        if frames and seconds and frames / seconds <= MAX_FPS:
+            return frames / seconds
     return None
 
 
-def _is_rate(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1000
+def _positive(value: Any) -> float | None:
+    """A positive number, which tasks that were imported from a table have as text; None: it is none."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 < number < 1e7 else None
 
 
 def _path(where: str, data: dict[str, Any]) -> str:

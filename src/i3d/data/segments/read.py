@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from i3d.data.segments.activitynet import decode_activitynet, is_detections, is_truth
 from i3d.data.segments.chapters import decode_chapters
@@ -18,6 +18,7 @@ from i3d.utils.text import parse_json, read_text, split_lines
 
 CHAPTERS: Final = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 TEXTS: Final = (".json", ".csv", ".tsv", ".srt", ".vtt", ".eaf")
+SEGMENTS_ONLY: Final = (".srt", ".vtt", ".eaf")
 log = logging.getLogger("i3d")
 
 
@@ -56,7 +57,7 @@ def decode_segments(path: Path, text: str, *, fps: float | None) -> SegmentFile:
     """The segments in the text of a file of this name."""
     match path.suffix.lower():
         case ".json":
-            return _decode_json(path, text, fps)
+            return decode_segment_json(parse_json(text, where=str(path)), where=str(path), fps=fps)
         case ".eaf":
             return decode_elan(path, text)
         case ".srt":
@@ -64,7 +65,7 @@ def decode_segments(path: Path, text: str, *, fps: float | None) -> SegmentFile:
         case ".vtt":
             return decode_webvtt(path, split_lines(path, text))
         case _:
-            return decode_table(path, split_lines(path, text))
+            return decode_table(path, split_lines(path, text), fps=fps)
 
 
 def is_segments(content: object) -> bool:
@@ -72,14 +73,23 @@ def is_segments(content: object) -> bool:
     return is_detections(content) or is_truth(content) or is_label_studio(content)
 
 
-def _decode_json(path: Path, text: str, fps: float | None) -> SegmentFile:
-    content = parse_json(text, where=str(path))
+def is_segment_source(source: Path) -> bool:
+    """Whether a file, or all that is in a folder beside videos, is segments by its name."""
+    if not source.is_dir():
+        return source.suffix.lower() in SEGMENTS_ONLY
+    entries = [entry for entry in source.iterdir() if not entry.name.startswith(".")]
+    has_folders = any(entry.is_dir() for entry in entries)
+    return not has_folders and any(entry.suffix.lower() == ".eaf" for entry in entries)
+
+
+def decode_segment_json(content: Any, *, where: str, fps: float | None) -> SegmentFile:
+    """The segments in parsed JSON."""
     if is_label_studio(content):
-        return decode_label_studio(content, where=str(path), fps=fps)
+        return decode_label_studio(content, where=where, fps=fps)
     if is_detections(content) or is_truth(content):
-        return decode_activitynet(content, where=str(path))
+        return decode_activitynet(content, where=where)
     what = 'not segments; ActivityNet\'s JSON has "results" or "database", Label Studio\'s is a list of tasks'
-    raise InputError(f"{path}: {what}")
+    raise InputError(f"{where}: {what}")
 
 
 def _read_folder(folder: Path, fps: float | None) -> SegmentFile:

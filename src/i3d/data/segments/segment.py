@@ -8,6 +8,7 @@ from i3d.errors import InputError, printable, quoted
 
 PRECISION: Final = 3  # digits after the point: the coarsest of the formats count milliseconds
 SCORE_DIGITS: Final = 6
+UNKNOWN: Final = "unknown"  # the label of what a network is unsure about
 
 
 @dataclass(frozen=True, order=True)
@@ -51,6 +52,7 @@ class SegmentFile:
 
     videos: tuple[VideoSegments, ...]
     notes: tuple[str, ...] = ()  # what was left out, or assumed
+    are_annotations: bool = False  # made by persons: True only if the file states it
 
 
 def segment_in(where: str, start: object, stop: object, label: object, score: object = 1.0) -> Segment:
