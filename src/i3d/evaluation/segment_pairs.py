@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
+from i3d.data.formats.training_segments import BACKGROUND
 from i3d.data.labels import clean_label
 from i3d.data.segments.segment import VideoSegments
 from i3d.errors import InputError, abridged, quoted
 
-NO_CLASS: Final = ("background", "unknown")  # in any case; segments of these are as if nothing were there
+NO_CLASS: Final = (BACKGROUND, "unknown")  # in any case; segments of these are as if nothing were there
 Split = Literal["train", "val", "test"]
 
 
