@@ -1,0 +1,58 @@
+"""Timelines of rendered videos whose segments are known."""
+
+import json
+import zlib
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from i3d.data.segments.read import read_segments
+from support.commands import run_here
+from support.finetuning_runs import frames_of, make_folder, save_tiny, train
+from support.rendering import encode
+
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny model of three colours."""
+    folder = tmp_path_factory.mktemp("timeline")
+    data = make_folder(folder / "data", COLOURS, per_class=6, num_frames=20)
+    train(data, folder / "run", save_tiny(folder / "tiny.safetensors"))
+    return folder / "run"
+
+
+def make_video(path, parts, *, fps=Fraction(25)):
+    """A video of coloured parts: pairs of colour and seconds."""
+    frames = []
+    for place, (colour, seconds) in enumerate(parts):
+        number = zlib.crc32(f"{path.name}{place}".encode())
+        frames += frames_of(number, COLOURS.index(colour), num_frames=round(seconds * fps))
+    return encode(path, frames, options={"g": "25", "crf": "15"}, fps=fps)
+
+
+PARTS = (("red", 4), ("green", 3), ("red", 5), ("blue", 4))
+
+
+@pytest.mark.parametrize("fps", [Fraction(25), Fraction(30000, 1001)], ids=["25", "29.97"])
+def test_every_boundary_is_within_a_stride(model, tmp_path, fps):
+    video = make_video(tmp_path / "long.mp4", PARTS, fps=fps)
+    result = run_here(["i3d", "timeline", video, "--model", model, "--out", tmp_path / "s.csv", "--device", "cpu"])
+    assert result.returncode == 0, result.stderr
+    (timeline,) = read_segments(tmp_path / "s.csv")
+    starts = np.cumsum([0, *(seconds for _, seconds in PARTS)])
+    known = [segment for segment in timeline.segments if segment.label != "unknown"]
+    assert [segment.label for segment in known] == [colour for colour, _ in PARTS], result.stdout
+    stride = 4 / 25
+    assert [segment.start for segment in known] == pytest.approx(starts[:-1], abs=2 * stride)
+    assert known[-1].stop == pytest.approx(starts[-1], abs=0.05)
+
+
+def test_labels_restrict_and_json_has_all(model, tmp_path):
+    video = make_video(tmp_path / "long.mp4", PARTS)
+    result = run_here(["i3d", "timeline", video, "--model", model, "--labels", "green", "--json", "--device", "cpu"])
+    (row,) = json.loads(result.stdout)
+    assert {segment["label"] for segment in row["segments"]} == {"green", "unknown"}
+    assert "1 label of 3, scores as among all" in row["protocol"]
