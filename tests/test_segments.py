@@ -11,7 +11,7 @@ import jsonschema
 import pysubs2
 import pytest
 import webvtt
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pympi.Elan import Eaf
 
@@ -20,6 +20,7 @@ from i3d.data.segments.segment import Segment, VideoSegments
 from i3d.data.segments.write import write_segments
 from i3d.errors import InputError, VideoError
 from i3d.video.reader import open_video
+from support.examples import examples
 from support.rendering import render
 
 SUFFIX = {
@@ -98,7 +99,7 @@ def plain(video):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@settings(max_examples=40)
+@examples(40)
 @given(drawn=st.lists(timelines(), min_size=1, max_size=3))
 def test_round_trip(tmp_path_factory, kind, drawn):
     folder = tmp_path_factory.mktemp("r")
@@ -152,7 +153,7 @@ def test_elan_is_read_by_another_library(tmp_path):
 
 def test_label_studio_tasks_have_the_form_of_its_schema(tmp_path, caplog):
     videos = [RUN, VideoSegments("b.mp4", (Segment(0, 0.01, "x"),), fps=30000 / 1001, seconds=5.0)]
-    with caplog.at_level(logging.WARNING, "i3d"):
+    with caplog.at_level(logging.INFO, "i3d"):
         tasks = json.loads(written(tmp_path, "label-studio", videos).read_text())
     jsonschema.validate(tasks, LABEL_STUDIO)
     ranges = [one["value"]["ranges"][0] for one in tasks[0]["predictions"][0]["result"]]
@@ -274,3 +275,63 @@ def test_what_no_mp4_can_hold_is_an_error(tmp_path):
     with pytest.raises(VideoError, match="a.mp4"):
         write_segments(tmp_path / "b.mp4", [wrong], format="chapters")
     assert not (tmp_path / "b.mp4").exists()
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 10**20) | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def places(value, path=()):
+    """The paths of all values in parsed JSON."""
+    yield path
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield from places(inner, (*path, key))
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("kind", ["activitynet", "label-studio", "truth", "export"])
+@examples(80)
+@given(data=st.data())
+def test_json_with_any_value_in_any_place_is_read_or_an_error(tmp_path_factory, kind, data):
+    file = tmp_path_factory.mktemp("j") / "s.json"
+    if kind in ("activitynet", "label-studio"):
+        write_segments(file, [RUN, VideoSegments("b.mp4", ())], format=kind)
+        content = json.loads(file.read_text())
+    elif kind == "truth":
+        annotations = [{"label": "x", "segment": [0, 1]}]
+        content = {"database": {"a": {"subset": "training", "duration": 3, "annotations": annotations}}}
+    else:
+        result = {"value": {"ranges": [{"start": 1, "end": 2}], "timelinelabels": ["x"]}, "meta": {"start_seconds": 0}}
+        content = [{"data": {"video": "a.mp4", "fps": 25}, "annotations": [{"result": [result]}]}]
+    *parents, last = data.draw(st.sampled_from([path for path in places(content) if path]))
+    holder = content
+    for key in parents:
+        holder = holder[key]
+    holder[last] = data.draw(ANYTHING)
+    file.write_text(json.dumps(content))
+    try:
+        for video in read_segments(file):
+            assert all(0 <= one.start < one.stop for one in video.segments)
+    except InputError as error:
+        assert "s.json" in str(error)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("kind", FORMATS)
+@examples(30)
+@given(data=st.data())
+def test_damaged_files_are_read_or_an_error(tmp_path_factory, kind, data):
+    (file,) = write_segments(tmp_path_factory.mktemp("d") / f"s{SUFFIX[kind]}", [RUN], format=kind)
+    content = bytearray(file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place : place + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=4))
+    file.write_bytes(bytes(content))
+    try:
+        read_segments(file)
+    except InputError as error:
+        assert file.name in str(error)
