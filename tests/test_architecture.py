@@ -107,9 +107,9 @@ PUBLIC = {  # everything else may change
     "data": "Annotations Clip ClipDataset ClipLoader TestView TrainView check_annotations read_annotations "
             "split_annotations write_annotations",
     "diagnostics": "Configuration check_installation describe_model list_models measure_data measure_model",
-    "evaluation": "Evaluation EvaluationOptions Metrics average_views compute_metrics confusion_matrix "
-                  "evaluate_protocols mean_class_accuracy read_evaluations select_protocols top_k_accuracy "
-                  "write_report",
+    "evaluation": "Evaluation EvaluationOptions Metrics SegmentScores average_views compute_metrics "
+                  "confusion_matrix evaluate_protocols mean_class_accuracy read_evaluations score_segments "
+                  "select_protocols top_k_accuracy write_report",
     "features": "FeatureExtractor VideoFeatures compare_features extract_features load_extractor "
                 "read_features",
     "finetuning": "DataIssue DatasetStats Decision FinetuneConfig FinetuneOptions FinetuneResult",

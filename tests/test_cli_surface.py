@@ -41,7 +41,9 @@ COMMANDS = {  # all flags without their dashes
         "max-bad max-views multi-label out out-format precision protocol protocols recipe report root "
         "runtime seed set split stream-weights streams template ucf-fold workers"
     ),
-    "score": "average-clips bad-as-wrong force json metrics out protocol report top-k",
+    "score": (
+        "average-clips bad-as-wrong collar force json list-fps metrics out protocol report split tiou top-k truth"
+    ),
     "fuse": ("bad-as-wrong force fuse-average json out protocol report seed stream-weights sweep-fraction sweep-on"),
     "runs": "json",
     "help": "",

@@ -58,6 +58,9 @@ def files(tmp_path_factory):
         render(place / f"{i}.mp4", num_frames=12 + i)
     (root / "list.txt").write_text("a.mp4\nclips/1.mp4\n")
     (root / "table.csv").write_text("label,path\nx,a.mp4\n")
+    segments = '{"version": "1", "results": {"a": [{"label": "run", "score": 0.5, "segment": [0.1, 0.3]}]}}'
+    (root / "segments.json").write_text(segments)
+    (root / "annotated.csv").write_text("video,label,start,stop\na.mp4,run,0,0.3\n")
     tiny_checkpoint(root / "epoch_100.pth")
     save_file(resnet_2d(50), root / "resnet50.safetensors")
     (root / "my.yaml").write_text(TINY_RECIPE)

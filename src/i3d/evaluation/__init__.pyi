@@ -10,3 +10,5 @@ from .result import compute_metrics as compute_metrics
 from .result_file import read_evaluations as read_evaluations
 from .scorer import EvaluationOptions as EvaluationOptions
 from .scoring import average_views as average_views
+from .segment_scores import SegmentScores as SegmentScores
+from .segment_scores import score_segments as score_segments

@@ -28,6 +28,7 @@ from .results import (
     print_summary,
     print_training,
 )
+from .segments import print_segment_scores
 from .tables import print_json, print_result, print_table
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "print_protocols",
     "print_result",
     "print_runs",
+    "print_segment_scores",
     "print_split",
     "print_summary",
     "print_table",

@@ -4,6 +4,7 @@ from . import finetune as finetune
 from . import flow as flow
 from . import predict as predict
 from . import score as score
+from . import segments as segments
 from . import setup as setup
 from . import test as test
 from . import train as train

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from i3d.cli import output
 from i3d.cli.messages import log
+from i3d.cli.run.segments import check_no_segments
 from i3d.cli.score import FuseOptions, ResultOptions, ScoreOptions
 from i3d.cli.test import TestOptions
 from i3d.errors import InputError, counted, printable
@@ -29,10 +30,14 @@ def run_score(result: Path, names: Sequence[str], top_k: Sequence[int], score_op
     """Print the metrics of saved scores; the exit code."""
     options, average = score_options.result, score_options.average_clips
     check_metrics(names, top_k)
-    if options.protocol is not None or names:
-        evaluations: Sequence[Evaluation] = [read_evaluation(result, protocol=options.protocol, average=average)]
-    else:
-        evaluations = read_evaluations(result, average=average)
+    try:
+        if options.protocol is not None or names:
+            evaluations: Sequence[Evaluation] = [read_evaluation(result, protocol=options.protocol, average=average)]
+        else:
+            evaluations = read_evaluations(result, average=average)
+    except InputError:
+        check_no_segments(result)
+        raise
     check_bad_as_wrong(options, multi_label=evaluations[0].multi_label)
     evaluations = [replace(e, views_N=()) for e in evaluations]  # they are averaged now
     if not names:
