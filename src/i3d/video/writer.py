@@ -178,7 +178,7 @@ def _copy_streams(video: InputContainer, copy: OutputContainer, chapters: Sequen
             if packet.is_discard:
                 todo = "convert it to a plain mp4 first"
                 raise VideoError(name, "its edit list hides frames, which a copy would display", todo)
-            stamp = (packet.dts if packet.pts is None else packet.pts) * (packet.time_base or CHAPTER_TICK)
+            stamp = ((packet.dts or 0) if packet.pts is None else packet.pts) * (packet.time_base or CHAPTER_TICK)
             first = stamp if first is None else min(first, stamp)
         packet.stream = copies[packet.stream_index]
         copy.mux(packet)
