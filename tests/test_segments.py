@@ -335,3 +335,50 @@ def test_damaged_files_are_read_or_an_error(tmp_path_factory, kind, data):
         read_segments(file)
     except InputError as error:
         assert file.name in str(error)
+
+
+def test_overlaps_of_one_label_are_merged_for_elan(tmp_path, caplog):
+    segments = (Segment(0, 2, "a", 0.5), Segment(1, 3, "a", 0.7), Segment(1, 2, "b"), Segment(3, 4, "a"))
+    with caplog.at_level(logging.WARNING, "i3d"):
+        file = written(tmp_path, "eaf", [VideoSegments("a.mp4", segments)])
+    assert "1 segment of one label that overlap another are merged with it: ELAN refuses them" in caplog.text
+    (read,) = read_segments(file)
+    assert plain(read) == [(0, 3, "a"), (1, 2, "b"), (3, 4, "a")]
+
+
+def test_files_are_replaced_by_force_only_and_all_or_none(tmp_path):
+    videos = [VideoSegments(f"{name}.mp4", (Segment(0, 1, "x"),)) for name in "ab"]
+    (tmp_path / "b.vtt").write_text("mine")
+    with pytest.raises(
+        InputError, match=r"b\.vtt: the file exists; choose another name, or replace it with force=True"
+    ):
+        write_segments(tmp_path, videos, format="vtt")
+    assert not (tmp_path / "a.vtt").exists()
+    assert len(write_segments(tmp_path, videos, format="vtt", force=True)) == 2
+    with pytest.raises(InputError, match=r"\.srt holds one video, not 2; name a folder"):
+        write_segments(tmp_path / "s.srt", videos)
+    with pytest.raises(InputError, match=r"no such folder; create it, or name a file that ends in \.eaf"):
+        write_segments(tmp_path / "new", videos, format="eaf")
+    with pytest.raises(InputError, match=r"the name must end in \.json"):
+        write_segments(tmp_path / "s.csv", videos, format="activitynet")
+    with pytest.raises(InputError, match="the name must end in .json, .csv, .*; or name the format"):
+        write_segments(tmp_path / "s.xlsx", videos)
+    with pytest.raises(InputError, match=r"a\.mp4: is listed more than once; unite its segments"):
+        write_segments(tmp_path / "s.csv", [videos[0], videos[0]])
+    with pytest.raises(InputError, match="its name is not UTF-8"):
+        write_segments(tmp_path / "s.csv", [VideoSegments("\udcff.mp4", ())])
+    (tmp_path / "a.srt").write_text("")
+    with pytest.raises(InputError, match="files of several formats"):
+        read_segments(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.vtt", "b.vtt", "a.srt"}
+
+
+def test_videos_without_segments(tmp_path, caplog):
+    videos = [VideoSegments("a.mp4", (Segment(0, 1, "x"),), fps=25.0), VideoSegments("b.mp4", (), fps=25.0)]
+    for kind in FORMATS:
+        if kind not in OF_ONE:
+            assert len(read_segments(written(tmp_path, kind, videos))) == (1 if kind in ("csv", "tsv") else 2)
+            (tmp_path / f"s{SUFFIX[kind]}").unlink()
+    assert "no row for 1 video without segments, such as b.mp4; JSON holds these too" in caplog.text
+    assert len(write_segments(tmp_path, videos, format="eaf")) == 2
+    assert [len(video.segments) for video in read_segments(tmp_path)] == [1, 0]
