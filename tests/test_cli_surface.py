@@ -28,17 +28,18 @@ COMMANDS = {  # all flags without their dashes
     "flow": "cache flow-align flow-bound flow-format flow-method force fps out short-side workers",
     "flow show": "flow-method force max-displacement out",
     "train": (
-        "accumulate allow-outside balance batch-size benchmark-steps cache classes cv-folds data "
-        "deterministic device epochs first-index flip flow-method fsdp group-by head init json layer-decay "
-        "list-format lr max-bad multi-label no-overfit-check no-validate norms overfit-check precision "
-        "recipe root runtime seed set template tensorboard test-clips train-layers ucf-fold val-fraction "
-        "val-list val-root validate validate-every views work-dir workers yes"
+        "accumulate allow-outside background balance batch-size benchmark-steps cache classes cv-folds "
+        "data deterministic device epochs first-index flip flow-method fsdp group-by head init json "
+        "layer-decay list-format list-fps lr max-bad multi-label no-overfit-check no-validate norms "
+        "overfit-check precision recipe root runtime seed set template tensorboard test-clips "
+        "train-layers ucf-fold val-fraction val-list val-root validate validate-every views work-dir "
+        "workers yes"
     ),
     "test": (
-        "allow-outside average-clips bad-as-wrong cache classes data device first-index flow-method "
-        "flow-model flow-recipe force frame-order fuse-average json list-format max-bad max-views "
-        "multi-label out out-format precision protocol protocols recipe report root runtime seed set split "
-        "stream-weights streams template ucf-fold workers"
+        "allow-outside average-clips background bad-as-wrong cache classes data device first-index "
+        "flow-method flow-model flow-recipe force frame-order fuse-average json list-format list-fps "
+        "max-bad max-views multi-label out out-format precision protocol protocols recipe report root "
+        "runtime seed set split stream-weights streams template ucf-fold workers"
     ),
     "score": (
         "average-clips bad-as-wrong collar force json list-fps metrics out protocol report split tiou top-k truth"
@@ -48,32 +49,37 @@ COMMANDS = {  # all flags without their dashes
     "help": "",
     "plot": "force out",
     "data list": (
-        "allow-outside classes first-index force list-format modality multi-label out root split template ucf-fold"
+        "allow-outside background classes first-index force list-format list-fps modality multi-label "
+        "out root split template ucf-fold"
     ),
     "data check": (
-        "allow-outside classes first-index fix force json list-format memory-limit min-frames modality "
-        "multi-label near-duplicates out root split template time-limit ucf-fold workers"
+        "allow-outside background classes first-index fix force json list-format list-fps memory-limit "
+        "min-frames modality multi-label near-duplicates out root split template time-limit ucf-fold "
+        "workers"
     ),
     "data preview": (
-        "allow-outside cache classes cv-folds device epoch first-index flip force group-by init json list-format "
-        "max-bad multi-label num-clips out recipe root seed set template test-clips train-layers ucf-fold "
-        "val-fraction views workers"
+        "allow-outside background cache classes cv-folds device epoch first-index flip force group-by "
+        "init json list-format list-fps max-bad multi-label num-clips out recipe root seed set template "
+        "test-clips train-layers ucf-fold val-fraction views workers"
     ),
     "data split": (
-        "allow-outside classes force group-by ignore-splits json list-format multi-label out root seed "
-        "test-fraction ucf-fold val-fraction"
+        "allow-outside background classes force group-by ignore-splits json list-format list-fps "
+        "multi-label out root seed test-fraction ucf-fold val-fraction"
     ),
     "data extract-frames": (
-        "allow-outside cache classes first-index flow-align flow-bound flow-format flow-method force fps "
-        "jpeg-quality list-format multi-label out root short-side split template ucf-fold workers"
+        "allow-outside background cache classes first-index flow-align flow-bound flow-format "
+        "flow-method force fps jpeg-quality list-format list-fps multi-label out root short-side split "
+        "template ucf-fold workers"
     ),
-    "data pack": "allow-outside classes list-format multi-label out root shard-megabytes split ucf-fold",
+    "data pack": (
+        "allow-outside background classes list-format list-fps multi-label out root shard-megabytes split ucf-fold"
+    ),
     "convert": "classes force in-channels json partial recipe state",
     "models": "json",
     "models show": "json recipe",
     "benchmark data": (
-        "allow-outside batch-size classes first-index json list-format modality multi-label num-clips phase "
-        "recipe root split template ucf-fold workers"
+        "allow-outside background batch-size classes first-index json list-format list-fps modality "
+        "multi-label num-clips phase recipe root split template ucf-fold workers"
     ),
     "benchmark model": (
         "batch-size device force json max-seconds out precision protocol recipe rounds runtime threads video"

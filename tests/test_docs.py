@@ -128,7 +128,7 @@ def test_commands_of_bash_blocks_are_understood(words, tmp_path, monkeypatch):
         place.parent.mkdir(parents=True, exist_ok=True)
         if flag in ("--root", "--val-root"):
             place.mkdir(exist_ok=True)
-        elif place.suffix in (".csv", ".txt", ".yaml", ".pth", ".safetensors"):
+        elif place.suffix in (".csv", ".txt", ".yaml", ".pth", ".safetensors", ".json", ".eaf"):
             place.write_text("base: i3d_rgb\n")
     _, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     assert bound.arguments

@@ -11,7 +11,7 @@ import jsonschema
 import pysubs2
 import pytest
 import webvtt
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pympi.Elan import Eaf
 
@@ -20,6 +20,7 @@ from i3d.data.segments.segment import Segment, VideoSegments
 from i3d.data.segments.write import write_segments
 from i3d.errors import InputError, VideoError
 from i3d.video.reader import open_video
+from support.examples import examples
 from support.rendering import render
 
 SUFFIX = {
@@ -98,7 +99,7 @@ def plain(video):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@settings(max_examples=40)
+@examples(40)
 @given(drawn=st.lists(timelines(), min_size=1, max_size=3))
 def test_round_trip(tmp_path_factory, kind, drawn):
     folder = tmp_path_factory.mktemp("r")
@@ -152,7 +153,7 @@ def test_elan_is_read_by_another_library(tmp_path):
 
 def test_label_studio_tasks_have_the_form_of_its_schema(tmp_path, caplog):
     videos = [RUN, VideoSegments("b.mp4", (Segment(0, 0.01, "x"),), fps=30000 / 1001, seconds=5.0)]
-    with caplog.at_level(logging.WARNING, "i3d"):
+    with caplog.at_level(logging.INFO, "i3d"):
         tasks = json.loads(written(tmp_path, "label-studio", videos).read_text())
     jsonschema.validate(tasks, LABEL_STUDIO)
     ranges = [one["value"]["ranges"][0] for one in tasks[0]["predictions"][0]["result"]]
@@ -274,3 +275,110 @@ def test_what_no_mp4_can_hold_is_an_error(tmp_path):
     with pytest.raises(VideoError, match="a.mp4"):
         write_segments(tmp_path / "b.mp4", [wrong], format="chapters")
     assert not (tmp_path / "b.mp4").exists()
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 10**20) | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def places(value, path=()):
+    """The paths of all values in parsed JSON."""
+    yield path
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield from places(inner, (*path, key))
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("kind", ["activitynet", "label-studio", "truth", "export"])
+@examples(80)
+@given(data=st.data())
+def test_json_with_any_value_in_any_place_is_read_or_an_error(tmp_path_factory, kind, data):
+    file = tmp_path_factory.mktemp("j") / "s.json"
+    if kind in ("activitynet", "label-studio"):
+        write_segments(file, [RUN, VideoSegments("b.mp4", ())], format=kind)
+        content = json.loads(file.read_text())
+    elif kind == "truth":
+        annotations = [{"label": "x", "segment": [0, 1]}]
+        content = {"database": {"a": {"subset": "training", "duration": 3, "annotations": annotations}}}
+    else:
+        result = {"value": {"ranges": [{"start": 1, "end": 2}], "timelinelabels": ["x"]}, "meta": {"start_seconds": 0}}
+        content = [{"data": {"video": "a.mp4", "fps": 25}, "annotations": [{"result": [result]}]}]
+    *parents, last = data.draw(st.sampled_from([path for path in places(content) if path]))
+    holder = content
+    for key in parents:
+        holder = holder[key]
+    holder[last] = data.draw(ANYTHING)
+    file.write_text(json.dumps(content))
+    try:
+        for video in read_segments(file):
+            assert all(0 <= one.start < one.stop for one in video.segments)
+    except InputError as error:
+        assert "s.json" in str(error)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("kind", FORMATS)
+@examples(30)
+@given(data=st.data())
+def test_damaged_files_are_read_or_an_error(tmp_path_factory, kind, data):
+    (file,) = write_segments(tmp_path_factory.mktemp("d") / f"s{SUFFIX[kind]}", [RUN], format=kind)
+    content = bytearray(file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place : place + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=4))
+    file.write_bytes(bytes(content))
+    try:
+        read_segments(file)
+    except InputError as error:
+        assert file.name in str(error)
+
+
+def test_overlaps_of_one_label_are_merged_for_elan(tmp_path, caplog):
+    segments = (Segment(0, 2, "a", 0.5), Segment(1, 3, "a", 0.7), Segment(1, 2, "b"), Segment(3, 4, "a"))
+    with caplog.at_level(logging.WARNING, "i3d"):
+        file = written(tmp_path, "eaf", [VideoSegments("a.mp4", segments)])
+    assert "1 segment of one label that overlap another are merged with it: ELAN refuses them" in caplog.text
+    (read,) = read_segments(file)
+    assert plain(read) == [(0, 3, "a"), (1, 2, "b"), (3, 4, "a")]
+
+
+def test_files_are_replaced_by_force_only_and_all_or_none(tmp_path):
+    videos = [VideoSegments(f"{name}.mp4", (Segment(0, 1, "x"),)) for name in "ab"]
+    (tmp_path / "b.vtt").write_text("mine")
+    with pytest.raises(
+        InputError, match=r"b\.vtt: the file exists; choose another name, or replace it with force=True"
+    ):
+        write_segments(tmp_path, videos, format="vtt")
+    assert not (tmp_path / "a.vtt").exists()
+    assert len(write_segments(tmp_path, videos, format="vtt", force=True)) == 2
+    with pytest.raises(InputError, match=r"\.srt holds one video, not 2; name a folder"):
+        write_segments(tmp_path / "s.srt", videos)
+    with pytest.raises(InputError, match=r"no such folder; create it, or name a file that ends in \.eaf"):
+        write_segments(tmp_path / "new", videos, format="eaf")
+    with pytest.raises(InputError, match=r"the name must end in \.json"):
+        write_segments(tmp_path / "s.csv", videos, format="activitynet")
+    with pytest.raises(InputError, match="the name must end in .json, .csv, .*; or name the format"):
+        write_segments(tmp_path / "s.xlsx", videos)
+    with pytest.raises(InputError, match=r"a\.mp4: is listed more than once; unite its segments"):
+        write_segments(tmp_path / "s.csv", [videos[0], videos[0]])
+    with pytest.raises(InputError, match="its name is not UTF-8"):
+        write_segments(tmp_path / "s.csv", [VideoSegments("\udcff.mp4", ())])
+    (tmp_path / "a.srt").write_text("")
+    with pytest.raises(InputError, match="files of several formats"):
+        read_segments(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.vtt", "b.vtt", "a.srt"}
+
+
+def test_videos_without_segments(tmp_path, caplog):
+    videos = [VideoSegments("a.mp4", (Segment(0, 1, "x"),), fps=25.0), VideoSegments("b.mp4", (), fps=25.0)]
+    for kind in FORMATS:
+        if kind not in OF_ONE:
+            assert len(read_segments(written(tmp_path, kind, videos))) == (1 if kind in ("csv", "tsv") else 2)
+            (tmp_path / f"s{SUFFIX[kind]}").unlink()
+    assert "no row for 1 video without segments, such as b.mp4; JSON holds these too" in caplog.text
+    assert len(write_segments(tmp_path, videos, format="eaf")) == 2
+    assert [len(video.segments) for video in read_segments(tmp_path)] == [1, 0]

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.data.check.dataset import check_annotations
@@ -15,6 +15,7 @@ from i3d.data.segments.segment import Segment, VideoSegments
 from i3d.data.segments.write import SUFFIXES, write_segments
 from i3d.errors import InputError
 from support.commands import run_here
+from support.examples import examples
 from support.finetuning_runs import frames_of, save_tiny, splits_in, train
 from support.rendering import encode
 
@@ -147,7 +148,7 @@ def test_background_is_what_lies_between(root):
         assert what in annotations.warnings
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 5000)), max_size=8),
     st.integers(1, 20_000),
@@ -163,6 +164,13 @@ def test_gaps_and_segments_fill_the_video(drawn, length):
     got = [(round(a * 1000), round(b * 1000)) for a, b in gaps([(a / 1000, b / 1000) for a, b in parts], length / 1000)]
     close = [pair for pair in {*got} ^ {*pairs} if abs(pair[1] - pair[0] - 1000) > 1]  # of exactly the minimum
     assert close == []
+
+
+def test_overlaps_of_labels_are_reported(root):
+    segments = (Segment(0, 2, "red"), Segment(1, 3, "blue"), Segment(3, 4, "red"), Segment(5, 6, "red"))
+    warnings = read_annotations(truth(root, [VideoSegments("a.mp4", segments)])).warnings
+    assert "2 segments overlap one of another label: each is a clip of its own, with its own label alone" in warnings
+    assert not any("overlap" in warning for warning in read_annotations(truth(root)).warnings)
 
 
 def test_a_class_named_background_is_the_same_class(root):

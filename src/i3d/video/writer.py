@@ -168,25 +168,32 @@ def read_chapters(source: Path) -> list[Chapter]:
 
 
 def _copy_streams(video: InputContainer, copy: OutputContainer, chapters: Sequence[Chapter], name: str) -> None:
-    shift = _first_seconds(video_stream(video, name))
+    main = video_stream(video, name)
     kinds = (*video.streams.video, *video.streams.audio, *video.streams.subtitles)
-    copies = {stream.index: copy.add_stream_from_template(stream) for stream in kinds}
+    copies = {stream.index: copy.add_stream_from_template(stream, opaque=True) for stream in kinds}
     copy.metadata.update(video.metadata)
+    first: Fraction | None = None
+    for packet in _with_decoding_times(video.demux(kinds)):
+        if packet.stream_index == main.index:
+            if packet.is_discard:
+                todo = "convert it to a plain mp4 first"
+                raise VideoError(name, "its edit list hides frames, which a copy would display", todo)
+            stamp = ((packet.dts or 0) if packet.pts is None else packet.pts) * (packet.time_base or CHAPTER_TICK)
+            first = stamp if first is None else min(first, stamp)
+        packet.stream = copies[packet.stream_index]
+        copy.mux(packet)
     copy.set_chapters(
         [
             {
                 "id": number,
-                "start": round((one.start + shift) / CHAPTER_TICK),
-                "end": round((one.stop + shift) / CHAPTER_TICK),
+                "start": round((one.start + (first or 0)) / CHAPTER_TICK),
+                "end": round((one.stop + (first or 0)) / CHAPTER_TICK),
                 "time_base": CHAPTER_TICK,
                 "metadata": {"title": one.title},
             }
             for number, one in enumerate(chapters)
         ]
     )
-    for packet in _with_decoding_times(video.demux(kinds)):
-        packet.stream = copies[packet.stream_index]
-        copy.mux(packet)
 
 
 def _with_decoding_times(packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:

@@ -9,6 +9,7 @@ import os
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ SPLIT_NAMES: Final = {
 }
 JSON_LINES: Final = ".jsonl"
 LONG_SECONDS: Final = 6 * 3600  # a longer video is less likely than times in another unit
+CACHED_VIDEOS: Final = 16  # whose frame times are not read again for their next part
 MAX_INSPECTED: Final = 50  # paths from which the kind of the clips is recognised
 YOUTUBE_ID: Final = "youtube_id"
 Record = tuple[int, dict[str, Any], Columns]  # line, fields
@@ -91,10 +93,11 @@ def _set_frames(path: Path, rows: Rows, frames: list[FramePart], rates: list[flo
         rows.num_frames = array("i", (last - first + count.has_last for _, first, last in frames))
         rows.warnings.append(count.note(frames[0]))
         return
+    times_of_file = lru_cache(maxsize=CACHED_VIDEOS)(frame_times)
 
     def times_of(video: str, number: int) -> Sequence[float]:
         try:
-            return frame_times(root / video)
+            return times_of_file(root / video)
         except VideoError as error:
             why = f"its frame rate is unknown ({error.why}); add a column fps, or give --list-fps"
             raise line_error(path, rows.lines[number], video, why) from None

@@ -56,6 +56,9 @@ def prepare_segments(rows: Rows, *, source: Path, root: Path, background: bool) 
     if rows.is_frames or not (has_times(rows) or rows.empty):
         return
     _find_videos(rows, source=source, root=root)
+    if rows.are_segments and (num_overlapping := count_overlapping(rows)):
+        what = f"{counted(num_overlapping, 'segment')} overlap one of another label"
+        rows.warnings.append(f"{what}: each is a clip of its own, with its own label alone")
     if background:
         _add_background(rows, source=source, root=root)
     elif rows.are_segments:
@@ -75,6 +78,24 @@ def gaps(covered: Iterable[Part], seconds: float) -> list[Part]:
             between.append((end, min(start, seconds)))
         end = max(end, stop)
     return between
+
+
+def count_overlapping(rows: Rows) -> int:
+    """How many parts overlap a part of the same video, but not exactly the same part, with other labels."""
+    by_video: dict[str, list[tuple[float, float, int]]] = {}
+    for index, path in enumerate(rows.paths):
+        part = (_or(rows.starts[index], 0.0), _or(rows.ends[index], math.inf), index)
+        by_video.setdefault(path, []).append(part)
+    overlapping: set[int] = set()
+    for parts in by_video.values():
+        active: list[tuple[float, float, int]] = []
+        for part in sorted(parts):
+            active = [one for one in active if one[1] > part[0]]
+            others = [one for one in active if one[:2] != part[:2] and rows.labels[one[2]] != rows.labels[part[2]]]
+            if others:
+                overlapping |= {part[2], *(one[2] for one in others)}
+            active.append(part)
+    return len(overlapping)
 
 
 def _add_background(rows: Rows, *, source: Path, root: Path) -> None:

@@ -1,13 +1,11 @@
 """When the frames of a video are displayed, for lists that state frames, or what lies between segments."""
 
-from functools import lru_cache
 from pathlib import Path
 
 from i3d.errors import VideoError
 from i3d.video.reader import open_video
 
 
-@lru_cache(maxsize=8)
 def frame_times(path: Path) -> tuple[float, ...]:
     """The start of each frame and the end of the last, in seconds. A video that cannot be read is a VideoError."""
     with open_video(path) as video:

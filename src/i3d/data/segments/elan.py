@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Final
-from urllib.parse import quote, unquote, urlparse
+from urllib.parse import quote, unquote
 from xml.etree.ElementTree import Element, SubElement
 
 from i3d.data.segments.cues import MILLISECONDS
@@ -134,7 +134,7 @@ def _video(path: Path, root: Element) -> str:
     for one in listed:
         if relative := one.get("RELATIVE_MEDIA_URL", ""):
             return unquote(relative).removeprefix("file:").removeprefix("./")
-        if name := PurePath(unquote(urlparse(one.get("MEDIA_URL", "")).path)).name:
+        if name := PurePath(unquote(one.get("MEDIA_URL", ""))).name:
             return name
     return path.stem
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlparse
+from urllib.parse import quote, unquote
 
 from i3d.data.segments.segment import Segment, SegmentFile, VideoSegments, score_in_file, segment_in
 from i3d.errors import InputError, counted, printable, quoted
@@ -22,6 +22,7 @@ DEFAULT_FPS: Final = 25.0  # ticks of time where the video has no constant rate
 TOLERANCE: Final = 0.0006  # seconds: times are rounded to milliseconds
 LOCAL_FILES: Final = "/data/local-files/?d="
 UPLOADED: Final = re.compile(r"[0-9a-f]{8}-(?=.)")  # begin of the names of uploaded files
+_REMOTE: Final = re.compile(r"(?:https?|s3|gs|azure-blob)://([^?#]*)")
 FROM_NAME, TO_NAME = "timelineLabels", "video"  # as in Label Studio's template for timelines
 MAX_FPS: Final = 1000
 RATES: Final = ("fps", "frame_rate", "frameRate", "framerate")
@@ -54,7 +55,7 @@ def label_studio_notes(videos: Sequence[VideoSegments]) -> list[str]:
     if unknown:
         what = f"{counted(len(unknown), 'video')} of unknown frame rate, such as {printable(unknown[0].video)}"
         notes.append(f"{what}: its frames are counted as {DEFAULT_FPS:g} a second")
-    return [*notes, CONFIGURATION]
+    return notes
 
 
 def frame_rate(video: VideoSegments) -> float:
@@ -122,8 +123,7 @@ def _annotations(where: str, task: dict[str, Any]) -> list[Any] | None:
     """The results of the annotation of a task; None: it has none. Of several, the ground truth."""
     if "data" not in task:
         return [*_minimal_results(task)]
-    listed = task.get("annotations") or task.get("completions") or []
-    finished = [one for one in listed if isinstance(one, dict) and not one.get("was_cancelled")]
+    finished = [one for one in _objects(task.get("annotations")) if not one.get("was_cancelled")]
     chosen = [one for one in finished if one.get("ground_truth")] if len(finished) > 1 else finished
     if len(finished) > 1 and len(chosen) != 1:
         what = f"{len(finished)} annotations, and {'none' if not chosen else 'several'} marked as the ground truth"
@@ -132,11 +132,15 @@ def _annotations(where: str, task: dict[str, Any]) -> list[Any] | None:
 
 
 def _predictions(where: str, task: dict[str, Any]) -> list[Any] | None:
-    listed = [one for one in task.get("predictions") or [] if isinstance(one, dict)]
+    listed = _objects(task.get("predictions"))
     if len(listed) > 1:
         versions = ", ".join(quoted(one.get("model_version")) for one in listed[:3])
         raise InputError(f"{where}: predictions of several models ({versions}); leave those of one")
     return _results(where, listed[0]) if listed else None
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _results(where: str, holder: dict[str, Any]) -> list[Any]:
@@ -161,6 +165,8 @@ def _is_timeline(result: Any) -> bool:
 
 def _video(where: str, task: dict[str, Any], results: list[dict[str, Any]], given: float | None) -> VideoSegments:
     data = task.get("data", task)
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: its data is no object; export it again")
     path = _path(where, data)
     fps = given or _rate(data, results)
     if fps is None and results:
@@ -223,9 +229,8 @@ def _path(where: str, data: dict[str, Any]) -> str:
         raise InputError(f'{where}: its data names no video; add "video"')
     if text.startswith(LOCAL_FILES):
         return unquote(text.removeprefix(LOCAL_FILES))
-    url = urlparse(text)
-    if url.scheme in ("http", "https", "s3", "gs", "azure-blob"):
-        return PurePath(unquote(url.path)).name
+    if remote := _REMOTE.match(text):
+        return PurePath(unquote(remote[1])).name
     if text.startswith("/data/upload/"):
         return UPLOADED.sub("", PurePath(unquote(text)).name, count=1)
     return text

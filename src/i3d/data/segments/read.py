@@ -78,8 +78,8 @@ def is_segment_source(source: Path) -> bool:
     if not source.is_dir():
         return source.suffix.lower() in SEGMENTS_ONLY
     entries = [entry for entry in source.iterdir() if not entry.name.startswith(".")]
-    has_folders = any(entry.is_dir() for entry in entries)
-    return not has_folders and any(entry.suffix.lower() == ".eaf" for entry in entries)
+    has_segments = any(entry.suffix.lower() == ".eaf" for entry in entries)
+    return has_segments and not any(entry.is_dir() for entry in entries)
 
 
 def decode_segment_json(content: Any, *, where: str, fps: float | None) -> SegmentFile:

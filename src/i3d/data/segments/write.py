@@ -11,7 +11,7 @@ from i3d._version import __version__
 from i3d.data.segments.activitynet import encode_activitynet
 from i3d.data.segments.chapters import GAP, write_chapters
 from i3d.data.segments.elan import encode_elan, merge_overlaps
-from i3d.data.segments.label_studio import encode_label_studio, label_studio_notes
+from i3d.data.segments.label_studio import CONFIGURATION, encode_label_studio, label_studio_notes
 from i3d.data.segments.read import decode_segments
 from i3d.data.segments.segment import Segment, VideoSegments
 from i3d.data.segments.srt import encode_srt
@@ -68,6 +68,8 @@ def write_segments(
         notes += notes_of(kind, videos)
         for file, content in contents.items():
             write_atomically(file, content)
+    if kind == "label-studio":
+        log.info("%s: %s", printable(str(path)), CONFIGURATION)
     for note in dict.fromkeys(notes):
         log.warning("%s: %s", printable(str(path)), note)
     return tuple(files)
