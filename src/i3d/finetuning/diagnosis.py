@@ -38,8 +38,13 @@ def diagnose(
     is_cross_validated: bool = False,
     gain: LayerGain | None = None,
     source_risk: str = "",
+    labels: str = "",
+    has_wrong_labels: bool = False,
 ) -> list[str]:
-    """Sentences about an evaluation. `train_top1`: the accuracy on the training clips, if it is known."""
+    """Sentences about an evaluation.
+
+    `train_top1`: the accuracy on the training clips, if it is known. `labels`: what the check of labels found.
+    """
     tested = counted(metrics.num_clips, "clip")
     if evaluation.multi_label:
         sentences = [f"The mean average precision on {tested} is {metrics.mean_average_precision:.2f}."]
@@ -56,7 +61,9 @@ def diagnose(
         )
     if any(issue.kind in ("duplicates", "leak", "sources") for issue in issues):
         sentences.append("The scores may be too high: see the warnings about duplicates, sources and leaks.")
-    return [*(sentences or ["No problem was found."]), *filter(None, [source_risk])]
+    sentences += [labels] * has_wrong_labels
+    notes = [source_risk, "" if has_wrong_labels else labels]
+    return [*(sentences or ["No problem was found."]), *filter(None, notes)]
 
 
 def describe_folds(metrics: Metrics, num_folds: int, *, trains_layers: bool) -> str:

@@ -22,9 +22,11 @@ from i3d.finetuning.data_issues import DataIssue
 from i3d.finetuning.defaults import Decision, choose, with_folds
 from i3d.finetuning.diagnosis import LayerGain, describe_folds, diagnose
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
+from i3d.finetuning.label_check import LabelCheck, check_labels
 from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.record import OWN_FILES, SPLIT, check_record, write_end, write_split, write_start
 from i3d.finetuning.steps import RECORD, START, CrossValidation, Finetuner
+from i3d.finetuning.suspicious_labels import SuspiciousLabel
 from i3d.training.run_folder import BEST, LAST, RunFolder, check_outside
 from i3d.training.setup import check_sync_norms, check_training_runtime
 from i3d.utils.arguments import checks_types
@@ -50,6 +52,7 @@ class FinetuneResult:
     tested_on: str  # "test", "val", "5 folds"; "" without a test
     fold_accuracies: tuple[float, ...]
     of_folds: Evaluation | None = field(repr=False)  # of the classifier of a small set, by cross-validation
+    suspicious: tuple[SuspiciousLabel, ...]  # labels: the fifth that a classifier of the other clips believes least
     num_computed: int  # views whose features were not in the cache
     stop_signal: int = 0  # the signal that stopped the training of layers
 
@@ -75,7 +78,7 @@ def finetune(
     Args:
         annotations: the clips; those without a split are split by groups, a fifth for validation.
         work_dir: gets `best.safetensors` (the model), `split.csv`, `report.html`, `confusion.png`, `test.json`,
-            `preview/` and `finetune.json`. An interrupted run in it resumes.
+            `labels.csv` (suspicious labels), `preview/` and `finetune.json`. An interrupted run in it resumes.
         options: settings; those that are None are chosen by the clips and the device, and logged with the reason.
         init: pretrained weights, a shipped name or any weights file.
         settings: `key=value` changes of the resulting recipe.
@@ -102,7 +105,7 @@ def finetune(
         init=init, settings=settings, max_bad=max_bad, compute=compute, deterministic=deterministic, seed=seed,
         naming=naming, multi_label=multi_label, on_progress=on_progress,
     )  # fmt: skip
-    return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
+    return _run(tuner, stats, work_dir, options)
 
 
 def plan_finetuning(
@@ -169,7 +172,7 @@ def _feature_precision(compute: ComputeConfig, device: torch.device) -> Arithmet
     return "fp32" if precision == "fp16" else precision
 
 
-def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check: bool) -> FinetuneResult:
+def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, options: FinetuneOptions) -> FinetuneResult:
     """From the decisions to the model and its diagnosis."""
     folder, config = RunFolder(work_dir), tuner.config
     is_head, stop_signal = config.train_layers == "head", 0
@@ -185,9 +188,9 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
             tuner, features = tuner.without_lost(features)
             write_split(work_dir, tuner.annotations)
         split = tuner.split
-        if overfit_check:
+        if options.overfit_check:
             tuner.check_overfit(features)
-        head = tuner.fit_classifier(features, split.train, work_dir, (BEST, LAST) if is_head else (START,))
+        head, chosen = tuner.fit_classifier(features, split.train, work_dir, (BEST, LAST) if is_head else (START,))
     finally:
         folder.release()  # `train` locks it again
     folds, gain = CrossValidation(), None
@@ -195,18 +198,23 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
         folds = tuner.cross_validate(features, work_dir)
         evaluation, gain, stop_signal = folds.evaluation, folds.gain, folds.stop_signal
     if not is_head and not stop_signal:
-        stop_signal = tuner.train_layers(work_dir, split.train, split.validation, overfit_check=overfit_check)
+        stop_signal = tuner.train_layers(work_dir, split.train, split.validation, overfit_check=options.overfit_check)
         gain = gain or tuner.layer_gain(work_dir)
     if split.test and not stop_signal:
         evaluation = tuner.test(features, head, split.test, work_dir / BEST)
     of_folds = None
     if split.head_folds_N is not None and not stop_signal:
         of_folds = tuner.cross_validate_head(features, split.head_folds_N)
+    labels = LabelCheck(why_not="a signal stopped the run")
+    if not stop_signal:
+        labels = check_labels(tuner, features, chosen, folds.of_head or of_folds, options)
     train_top1 = None if stats.multi_label or stop_signal else tuner.training_accuracy(features, head, work_dir)
     tuner.report("write report")
-    diagnosis = _diagnose(tuner, stats, evaluation, of_folds, train_top1, gain)
+    diagnosis = _diagnose(tuner, stats, evaluation, of_folds, train_top1, gain, labels)
     metrics = None if evaluation is None else compute_metrics(evaluation)
-    write_end(work_dir, evaluation, metrics, folds.fold_accuracies, of_folds, diagnosis, is_done=not stop_signal)
+    write_end(
+        work_dir, evaluation, metrics, folds.fold_accuracies, of_folds, labels, diagnosis, is_done=not stop_signal
+    )
     return FinetuneResult(
         work_dir=work_dir,
         model=work_dir / BEST,
@@ -219,6 +227,7 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
         tested_on=split.tested_on,
         fold_accuracies=folds.fold_accuracies,
         of_folds=of_folds,
+        suspicious=labels.suspicious,
         num_computed=features.num_computed,
         stop_signal=stop_signal,
     )
@@ -231,6 +240,7 @@ def _diagnose(
     of_folds: Evaluation | None,
     train_top1: float | None,
     gain: LayerGain | None,
+    labels: LabelCheck,
 ) -> list[str]:
     """Sentences about the classifier in folds, which has most clips, or about the test if layers are trained."""
     is_head, sentences = tuner.config.train_layers == "head", list[str]()
@@ -239,10 +249,10 @@ def _diagnose(
         sentences = [describe_folds(metrics, tuner.split.num_folds, trains_layers=not is_head)]
     judged = of_folds if of_folds is not None and is_head else evaluation
     if judged is None:
-        return sentences
+        return [*sentences, labels.sentence()]
     is_cross_validated = tuner.split.folds_N is not None or judged is of_folds
     return sentences + diagnose(
         judged, compute_metrics(judged),
         train_top1=train_top1, issues=stats.issues, is_cross_validated=is_cross_validated, gain=gain,
-        source_risk=stats.source_risk,
+        source_risk=stats.source_risk, labels=labels.sentence(), has_wrong_labels=labels.num_wrong > 0,
     )  # fmt: skip

@@ -180,11 +180,21 @@ def _head_folds(
         return None, f"{few}, but fits to {num_clips:,} clips take long; 5 trains and tests on all"
     if options.norms == "re-estimated":
         return None, f"{few}, but re-estimated batch norms depend on the clips of all folds"
+    folds_N = assign_most_folds(annotations, stats.duplicates, seed=seed)
+    if folds_N is None:
+        return None, f"{few}, but clips of one group make no folds"
+    number = int(folds_N.max()) + 1
+    return folds_N, f"{few}: {number} folds of the features judge the classifier on all {num_clips}"
+
+
+def assign_most_folds(
+    annotations: Annotations, alike: Sequence[tuple[int, int]], *, seed: int
+) -> npt.NDArray[np.int64] | None:
+    """The fold (N) of each clip, of five folds or as many as the groups fill; None: there is one group."""
     for number in range(NUM_FOLDS, 1, -1):
         with suppress(InputError):  # too few groups
-            folds_N = assign_folds(annotations, number, seed=seed, alike=stats.duplicates)
-            return folds_N, f"{few}: {number} folds of the features judge the classifier on all {num_clips}"
-    return None, f"{few}, but clips of one group make no folds"
+            return assign_folds(annotations, number, seed=seed, alike=alike)
+    return None
 
 
 def _source_risk(clips: Annotations) -> str:

@@ -24,18 +24,20 @@ from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
 from i3d.finetuning.defaults import Decision
 from i3d.finetuning.inspect_data import DatasetStats
+from i3d.finetuning.label_check import LABELS, LabelCheck
 from i3d.finetuning.steps import RECORD, START, Finetuner
 from i3d.training.run_folder import BEST, CURVES, DONE, LAST, RUN, check_same_run, fingerprint, without_init
 from i3d.training.run_folder import OWN_FILES as RUN_FILES
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import cache_key
 from i3d.utils.outputs import WRITTEN, check_recorded, recorded, recorded_files
+from i3d.utils.text import encode_names
 
 SPLIT, TEST, CONFUSION, REPORT, PREVIEW = "split.csv", "test.json", "confusion.png", "report.html", "preview"
 ROOTS: Final = "roots"  # in the record: the folder of the clips, as such and from the folder of the run
 CLASSES: Final = str(Path(SPLIT).with_suffix(CLASSES_SUFFIX))
 
-RECORDED: Final = (SPLIT, CLASSES, TEST, CONFUSION, REPORT, START)  # their digests are in the record
+RECORDED: Final = (SPLIT, CLASSES, TEST, CONFUSION, REPORT, LABELS, START)  # their digests are in the record
 OWN_FILES: Final = (  # of fine-tuning, beside its record
     *RECORDED, f"{PREVIEW}/clips.png", f"{PREVIEW}/statistics.png", "fold_1", RUN, *RUN_FILES,
 )  # fmt: skip
@@ -130,6 +132,7 @@ def write_end(
     metrics: Metrics | None,
     fold_accuracies: Sequence[float],
     of_folds: Evaluation | None,
+    labels: LabelCheck,
     diagnosis: Sequence[str],
     *,
     is_done: bool,
@@ -138,6 +141,8 @@ def write_end(
     record: dict[str, Any] = {"diagnosis": list(diagnosis), "fold_accuracies": list(fold_accuracies), DONE: is_done}
     if of_folds is not None:
         record["cross_validation"] = metrics_as_dict(of_folds, compute_metrics(of_folds))
+    record["labels"] = labels.as_dict()
+    _write_labels(work_dir, labels)
     if evaluation is not None and metrics is not None:
         record["metrics"] = metrics_as_dict(evaluation, metrics)
         images = {}
@@ -150,6 +155,15 @@ def write_end(
                 draw_confusion(folder / CONFUSION, evaluation)
             write_report(folder / REPORT, evaluation, notes=diagnosis, images=images, force=True)
     _write_record(work_dir / RECORD, json.loads((work_dir / RECORD).read_bytes()), record)
+
+
+def _write_labels(work_dir: Path, labels: LabelCheck) -> None:
+    """Write the list of suspicious labels, or remove that of another check of these clips."""
+    if labels.why_not:
+        (work_dir / LABELS).unlink(missing_ok=True)
+        return
+    with recorded_files(work_dir, work_dir / RECORD) as folder:
+        write_atomically(folder / LABELS, encode_names(labels.as_csv(), work_dir / LABELS))
 
 
 def format_decisions(decisions: Sequence[Decision]) -> str:

@@ -26,6 +26,7 @@ from i3d.finetuning.features import Backbone, ClipFeatures, Clips, clip_features
 from i3d.finetuning.fitting import design_rows, fit_head, score_clips, write_model
 from i3d.finetuning.inspect_data import MAX_BAD, Split, check_num_bad
 from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network
+from i3d.finetuning.selection import Candidate
 from i3d.models.engine.forward import forward
 from i3d.recipes.protocols import protocol_name
 from i3d.training.logger import read_log
@@ -57,6 +58,7 @@ class CrossValidation:
 
     evaluation: Evaluation | None = None
     fold_accuracies: tuple[float, ...] = ()
+    of_head: Evaluation | None = None  # of the classifiers on the pretrained network
     gain: LayerGain | None = None
     stop_signal: int = 0
 
@@ -146,19 +148,19 @@ class Finetuner:
 
     def fit_classifier(
         self, features: ClipFeatures, indices: Sequence[int], work_dir: Path, names: Sequence[str]
-    ) -> Head:
+    ) -> tuple[Head, Candidate]:
         """Fit the classifier on some clips, and write it with the whole network, under each of the names."""
         self.report("fit classifier")
         rows = design_rows(features, self.annotations, self.split.groups_N, indices, self.config)
-        head, description = fit_head(rows, self.config, seed=self.seed)
+        head, chosen = fit_head(rows, self.config, seed=self.seed)
         notes = {"clips": str(len(indices)), "seed": str(self.seed)}
-        notes |= {"started_from": self.init, "classifier": description}
+        notes |= {"started_from": self.init, "classifier": str(chosen)}
         with recorded_files(work_dir, work_dir / RECORD) as folder:
             for name in names:
                 (folder / name).parent.mkdir(exist_ok=True)
                 write_model(folder / name, self.weights, head, self.config.recipe, self.annotations.classes, notes)
-        log.info(f"classifier: {description}, fitted on {counted(len(indices), 'clip')}")
-        return head
+        log.info(f"classifier: {chosen}, fitted on {counted(len(indices), 'clip')}")
+        return head, chosen
 
     def train_layers(
         self,
@@ -243,14 +245,21 @@ class Finetuner:
             return None
         return LayerGain(f"{BEST_BY[key]} on validation clips", values[0], max(later), is_selected=True)
 
-    def cross_validate_head(self, features: ClipFeatures, folds_N: npt.NDArray[np.int64]) -> Evaluation:
-        """Hold out each clip once, with a classifier on the features of the others; no layers are trained."""
+    def cross_validate_head(
+        self, features: ClipFeatures, folds_N: npt.NDArray[np.int64], chosen: Candidate | None = None
+    ) -> Evaluation:
+        """Hold out each clip once, with a classifier on the features of the others; no layers are trained.
+
+        With a chosen classifier, nothing is chosen in the folds, and the views are those of a test.
+        """
         annotations = self.annotations
+        if chosen is not None:
+            features = features.first_views(self.config.protocol.num_views)
         scores_NK = np.zeros((len(annotations), len(annotations.classes)))
         for number, (train_indices, test_indices) in enumerate(_folds(folds_N)):
             self.on_progress(Progress("cross-validation", number, int(folds_N.max()) + 1, "fold"))
             rows = design_rows(features, annotations, self.split.groups_N, train_indices, self.config)
-            head, _ = fit_head(rows, self.config, seed=self.seed)
+            head, _ = fit_head(rows, self.config, seed=self.seed, chosen=chosen)
             scores_NK[test_indices] = score_clips(head, features, test_indices, self.config)
         return self._evaluation_of_folds(scores_NK, folds_N)
 
@@ -268,7 +277,7 @@ class Finetuner:
         for fold, (train_indices, test_indices) in enumerate(_folds(self.split.folds_N)):
             name = f"fold_{fold + 1}"
             (work_dir / name).mkdir(exist_ok=True)
-            head = self.fit_classifier(features, train_indices, work_dir, [f"{name}/{BEST if is_head else START}"])
+            head, _ = self.fit_classifier(features, train_indices, work_dir, [f"{name}/{BEST if is_head else START}"])
             start_NK[test_indices] = score_clips(head, features, test_indices, self.config)
             if not is_head and (
                 stop := self.train_layers(work_dir, train_indices, [], overfit_check=False, subfolder=name)
@@ -283,7 +292,7 @@ class Finetuner:
         evaluation, start = (self._evaluation_of_folds(values, self.split.folds_N) for values in (scores_NK, start_NK))
         metric = "mean average precision" if recipe.multi_label else "top-1 accuracy"
         gain = LayerGain(f"{metric} of all folds", start.accuracy, evaluation.accuracy, is_selected=False)
-        return CrossValidation(evaluation, tuple(accuracies), None if is_head else gain)
+        return CrossValidation(evaluation, tuple(accuracies), start, None if is_head else gain)
 
     def _evaluation_of_folds(self, scores_NK: Doubles, folds_N: npt.NDArray[np.int64]) -> Evaluation:
         model = f"{int(folds_N.max()) + 1} models, each trained on the other folds"
