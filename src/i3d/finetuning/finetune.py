@@ -8,6 +8,7 @@ the classifier, train layers if that is set, test, and diagnose the result.
 """
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,13 +19,18 @@ from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming, dataset_naming
 from i3d.errors import InputError, check_not_empty
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
+from i3d.finetuning.classifier import Head
 from i3d.finetuning.data_issues import DataIssue
 from i3d.finetuning.defaults import Decision, choose, with_folds
-from i3d.finetuning.diagnosis import LayerGain, describe_folds, diagnose
+from i3d.finetuning.diagnosis import describe_folds, diagnose
+from i3d.finetuning.features import ClipFeatures
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.label_check import LabelCheck, check_labels
+from i3d.finetuning.next_steps import NextStep, RunFacts, next_steps
 from i3d.finetuning.options import FinetuneOptions
+from i3d.finetuning.outcome import Outcome
 from i3d.finetuning.record import OWN_FILES, SPLIT, check_record, write_end, write_split, write_start
+from i3d.finetuning.selection import Candidate
 from i3d.finetuning.steps import RECORD, START, CrossValidation, Finetuner
 from i3d.finetuning.suspicious_labels import SuspiciousLabel
 from i3d.training.run_folder import BEST, LAST, RunFolder, check_outside
@@ -47,6 +53,7 @@ class FinetuneResult:
     decisions: tuple[Decision, ...]
     issues: tuple[DataIssue, ...]
     diagnosis: tuple[str, ...]
+    next_steps: tuple[NextStep, ...]
     evaluation: Evaluation | None = field(repr=False)  # of clips that it was not trained on; None: there are none
     metrics: Metrics | None = field(repr=False)
     tested_on: str  # "test", "val", "5 folds"; "" without a test
@@ -71,6 +78,7 @@ def finetune(
     seed: int = 0,
     naming: FrameNaming | None = None,
     multi_label: bool = False,
+    command: str = "",
     on_progress: ProgressCallback = ignore_progress,
 ) -> FinetuneResult:
     """Train the classes of some clips, starting from pretrained weights.
@@ -87,12 +95,13 @@ def finetune(
         deterministic: train layers with deterministic algorithms.
         naming: how frame files are named.
         multi_label: a clip can have several classes.
+        command: what started the run, for the report.
         on_progress: called while clips are checked, features computed, layers trained, clips tested.
 
     Raises:
         InputError: there is nothing to train, the overfit check fails, or the folder holds another run.
     """
-    work_dir = output_folder("work_dir", work_dir)
+    begun, work_dir = time.monotonic(), output_folder("work_dir", work_dir)
     check_not_empty(init=init)
     init = os.fspath(init)
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
@@ -105,7 +114,7 @@ def finetune(
         init=init, settings=settings, max_bad=max_bad, compute=compute, deterministic=deterministic, seed=seed,
         naming=naming, multi_label=multi_label, on_progress=on_progress,
     )  # fmt: skip
-    return _run(tuner, stats, work_dir, options)
+    return _run(tuner, stats, work_dir, options, command=command, begun=begun)
 
 
 def plan_finetuning(
@@ -172,87 +181,108 @@ def _feature_precision(compute: ComputeConfig, device: torch.device) -> Arithmet
     return "fp32" if precision == "fp16" else precision
 
 
-def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, options: FinetuneOptions) -> FinetuneResult:
+def _run(
+    tuner: Finetuner, stats: DatasetStats, work_dir: Path, options: FinetuneOptions, *, command: str, begun: float
+) -> FinetuneResult:
     """From the decisions to the model and its diagnosis."""
-    folder, config = RunFolder(work_dir), tuner.config
-    is_head, stop_signal = config.train_layers == "head", 0
-    evaluation: Evaluation | None = None
+    folder, is_head = RunFolder(work_dir), tuner.config.train_layers == "head"
     folder.lock()
     tuner.report("draw preview")
     try:
         write_start(work_dir, tuner, stats)
-        if config.norms == "re-estimated":
+        if tuner.config.norms == "re-estimated":
             tuner = replace(tuner, weights=tuner.reestimate_norms())
         features = tuner.extract_features()
-        if features.lost:
+        lost = tuple(features.lost.values())
+        if lost:
             tuner, features = tuner.without_lost(features)
             write_split(work_dir, tuner.annotations)
-        split = tuner.split
         if options.overfit_check:
             tuner.check_overfit(features)
-        head, chosen = tuner.fit_classifier(features, split.train, work_dir, (BEST, LAST) if is_head else (START,))
+        names = (BEST, LAST) if is_head else (START,)
+        head, chosen = tuner.fit_classifier(features, tuner.split.train, work_dir, names)
     finally:
         folder.release()  # `train` locks it again
+    outcome = _train_and_test(tuner, features, head, chosen, work_dir, options)
+    outcome = replace(outcome, lost=lost)
+    tuner.report("write report")
+    diagnosis, steps = _diagnose(tuner, stats, outcome), _next_steps(tuner, stats, options, outcome, work_dir)
+    write_end(
+        work_dir, tuner, stats, outcome,
+        diagnosis=diagnosis, steps=steps, command=command, seconds=time.monotonic() - begun,
+    )  # fmt: skip
+    return FinetuneResult(
+        work_dir=work_dir,
+        model=work_dir / BEST,
+        train_layers=tuner.config.train_layers,
+        decisions=tuner.config.decisions,
+        issues=stats.issues,
+        diagnosis=tuple(diagnosis),
+        next_steps=steps,
+        evaluation=outcome.evaluation,
+        metrics=None if outcome.evaluation is None else compute_metrics(outcome.evaluation),
+        tested_on=tuner.split.tested_on,
+        fold_accuracies=outcome.folds.fold_accuracies,
+        of_folds=outcome.of_folds,
+        suspicious=outcome.labels.suspicious,
+        num_computed=features.num_computed,
+        stop_signal=outcome.stop_signal,
+    )
+
+
+def _train_and_test(
+    tuner: Finetuner, features: ClipFeatures, head: Head, chosen: Candidate, work_dir: Path, options: FinetuneOptions
+) -> Outcome:
+    """Cross-validate, train layers, test, and check the labels; after a signal, no more of it."""
+    split, trains_layers, stop_signal = tuner.split, tuner.config.train_layers != "head", 0
+    evaluation: Evaluation | None = None
     folds, gain = CrossValidation(), None
     if split.folds_N is not None:
         folds = tuner.cross_validate(features, work_dir)
         evaluation, gain, stop_signal = folds.evaluation, folds.gain, folds.stop_signal
-    if not is_head and not stop_signal:
+    if trains_layers and not stop_signal:
         stop_signal = tuner.train_layers(work_dir, split.train, split.validation, overfit_check=options.overfit_check)
         gain = gain or tuner.layer_gain(work_dir)
     if split.test and not stop_signal:
         evaluation = tuner.test(features, head, split.test, work_dir / BEST)
-    of_folds = None
+    of_folds, train_top1 = None, None
     if split.head_folds_N is not None and not stop_signal:
         of_folds = tuner.cross_validate_head(features, split.head_folds_N)
     labels = LabelCheck(why_not="a signal stopped the run")
     if not stop_signal:
         labels = check_labels(tuner, features, chosen, folds.of_head or of_folds, options)
-    train_top1 = None if stats.multi_label or stop_signal else tuner.training_accuracy(features, head, work_dir)
-    tuner.report("write report")
-    diagnosis = _diagnose(tuner, stats, evaluation, of_folds, train_top1, gain, labels)
-    metrics = None if evaluation is None else compute_metrics(evaluation)
-    write_end(
-        work_dir, evaluation, metrics, folds.fold_accuracies, of_folds, labels, diagnosis, is_done=not stop_signal
-    )
-    return FinetuneResult(
-        work_dir=work_dir,
-        model=work_dir / BEST,
-        train_layers=config.train_layers,
-        decisions=config.decisions,
-        issues=stats.issues,
-        diagnosis=tuple(diagnosis),
-        evaluation=evaluation,
-        metrics=metrics,
-        tested_on=split.tested_on,
-        fold_accuracies=folds.fold_accuracies,
-        of_folds=of_folds,
-        suspicious=labels.suspicious,
-        num_computed=features.num_computed,
-        stop_signal=stop_signal,
-    )
+    if not tuner.config.recipe.multi_label and not stop_signal:
+        train_top1 = tuner.training_accuracy(features, head, work_dir)
+    return Outcome(
+        trains_layers, str(chosen), features.num_computed, evaluation, folds, of_folds, labels,
+        train_top1=train_top1, gain=gain, overfit_checks=tuple(tuner.overfit_checks), stop_signal=stop_signal,
+    )  # fmt: skip
 
 
-def _diagnose(
-    tuner: Finetuner,
-    stats: DatasetStats,
-    evaluation: Evaluation | None,
-    of_folds: Evaluation | None,
-    train_top1: float | None,
-    gain: LayerGain | None,
-    labels: LabelCheck,
-) -> list[str]:
+def _diagnose(tuner: Finetuner, stats: DatasetStats, outcome: Outcome) -> list[str]:
     """Sentences about the classifier in folds, which has most clips, or about the test if layers are trained."""
-    is_head, sentences = tuner.config.train_layers == "head", list[str]()
-    if of_folds is not None:
-        metrics = compute_metrics(of_folds)
-        sentences = [describe_folds(metrics, tuner.split.num_folds, trains_layers=not is_head)]
-    judged = of_folds if of_folds is not None and is_head else evaluation
+    sentences, judged, labels = list[str](), outcome.judged, outcome.labels
+    if outcome.of_folds is not None:
+        metrics, num_folds = compute_metrics(outcome.of_folds), tuner.split.num_folds
+        sentences = [describe_folds(metrics, num_folds, trains_layers=outcome.trains_layers)]
     if judged is None:
         return [*sentences, labels.sentence()]
-    is_cross_validated = tuner.split.folds_N is not None or judged is of_folds
     return sentences + diagnose(
         judged, compute_metrics(judged),
-        train_top1=train_top1, issues=stats.issues, is_cross_validated=is_cross_validated, gain=gain,
-        source_risk=stats.source_risk, labels=labels.sentence(), has_wrong_labels=labels.num_wrong > 0,
+        train_top1=outcome.train_top1, issues=stats.issues, is_cross_validated=outcome.is_cross_validated,
+        gain=outcome.gain, source_risk=stats.source_risk, labels=labels.sentence(),
+        has_wrong_labels=labels.num_wrong > 0,
+    )  # fmt: skip
+
+
+def _next_steps(
+    tuner: Finetuner, stats: DatasetStats, options: FinetuneOptions, outcome: Outcome, work_dir: Path
+) -> tuple[NextStep, ...]:
+    metrics = None if outcome.judged is None else compute_metrics(outcome.judged)
+    return next_steps(
+        RunFacts(
+            tuner.config, options, stats, tuner.split, metrics, outcome.labels,
+            train_top1=outcome.train_top1, gain=outcome.gain, is_stopped=outcome.stop_signal != 0,
+            folder=str(work_dir),
+        )
     )  # fmt: skip

@@ -47,6 +47,7 @@ class DatasetStats:
     multi_label: bool = False
     issues: tuple[DataIssue, ...] = ()
     duplicates: tuple[tuple[int, int], ...] = ()  # pairs of clips with the same content
+    unreadable: tuple[str, ...] = ()  # clips that are left out, with the reason
     source_risk: str = ""  # a sentence, if no source of the clips is known
 
     @property
@@ -105,6 +106,7 @@ def inspect_clips(
         multi_label=multi_label,
         issues=tuple(issues),
         duplicates=tuple(pairs),
+        unreadable=tuple(bad),
         source_risk=_source_risk(clips),
     )
     sha256_N, contents_N = tuple(row.sha256 for row in rows), tuple(contents[index] for index in readable)

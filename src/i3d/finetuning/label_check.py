@@ -43,8 +43,8 @@ class LabelCheck:
         names = f": {', '.join(named)}{more}" * bool(named)
         return printable(
             f"{number} {verb} wrong to a classifier that has not read the clip{names}. {LABELS} ranks the "
-            f"{counted(len(self.suspicious), 'most suspicious label', 'most suspicious labels')}, right ones among "
-            f"them.{self._limits()}"
+            f"{counted(len(self.suspicious), 'least probable label', 'least probable labels')}; "
+            f"{'some' if self.num_wrong else 'all'} may be right.{self._limits()}"
         )
 
     def _limits(self) -> str:

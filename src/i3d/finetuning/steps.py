@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,7 +17,7 @@ from i3d.data.loading.loader import ClipLoader
 from i3d.errors import counted, printable
 from i3d.evaluation.evaluate import evaluate
 from i3d.evaluation.metrics import top_k_accuracy
-from i3d.evaluation.result import Evaluation
+from i3d.evaluation.result import ClipRange, Evaluation
 from i3d.evaluation.scorer import EvaluationOptions
 from i3d.finetuning.classifier import Doubles, Head
 from i3d.finetuning.defaults import FinetuneConfig
@@ -77,6 +77,7 @@ class Finetuner:
     seed: int
     on_progress: ProgressCallback
     max_bad: float | None = None  # the fraction of clips that may be unreadable; None: 0.1
+    overfit_checks: list[str] = field(default_factory=list)  # the lines of those that passed
 
     @property
     def annotations(self) -> Annotations:
@@ -144,7 +145,11 @@ class Finetuner:
         self.report("overfit check")
         clips = self.annotations.select(self.split.train)
         values_NVC = features.values_NVC[self.split.train, : self.config.protocol.num_views]
-        log.info(overfit_head(values_NVC, clips, draw_clips(clips, seed=self.seed)))
+        self._report_check(overfit_head(values_NVC, clips, draw_clips(clips, seed=self.seed)))
+
+    def _report_check(self, line: str) -> None:
+        log.info(line)
+        self.overfit_checks.append(line)
 
     def fit_classifier(
         self, features: ClipFeatures, indices: Sequence[int], work_dir: Path, names: Sequence[str]
@@ -184,7 +189,7 @@ class Finetuner:
             self.report("overfit check")
             few = draw_clips(clips, seed=self.seed)
             common: dict[str, Any] = {"deterministic": self.deterministic, "seed": self.seed, "naming": naming}
-            log.info(overfit_network(recipe, clips, few, compute=compute, **common))
+            self._report_check(overfit_network(recipe, clips, few, compute=compute, **common))
         self.report("prepare training")
         result = train(
             recipe,
@@ -317,6 +322,8 @@ class Finetuner:
             num_views_N=(protocol.num_views,) * len(indices),
             multi_label=recipe.multi_label,
             bad=(),
+            ranges_N=tuple(ClipRange.from_clip(annotations[index]) for index in indices),
+            frame_naming=self.clips.naming,
         )
 
 

@@ -63,7 +63,7 @@ def rank_labels(
         else:
             own, other, needed = _best_other_class(labels[index][0], probability_K, confidence_K)
             rival = float(probability_K[other[0]])
-        label, instead = ("; ".join(classes[k] for k in numbers) for numbers in (labels[index], other))
+        label, instead = ("|".join(classes[k] for k in numbers) for numbers in (labels[index], other))
         looks_wrong = rival > own and rival >= needed
         ranked.append(SuspiciousLabel(index, names[index], label, own, instead, rival, looks_wrong))
     return tuple(sorted(ranked, key=lambda row: (row.probability, row.index)))
