@@ -3,7 +3,6 @@
 import base64
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -17,48 +16,10 @@ from i3d.evaluation.report import matrix_classes, write_report
 from i3d.evaluation.result import BadClip, compute_metrics
 from i3d.utils.drawing import DPI
 from support.evaluations import make_evaluation
+from support.pages import Page
 from support.rendering import render
 
 HOSTILE = '<script>alert("1")</script>'
-VOID = {"meta", "img", "br", "link"}
-
-
-class Page(HTMLParser):
-    """What a page shows and loads; its tags must be closed in order."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.words, self.open, self.tables = [], [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag == "table":
-            self.tables.append([])
-        if tag == "tr":
-            self.tables[-1].append([])
-        if tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"script", "style"} & set(self.open):
-            self.words.append(data)
-            if {"td", "th"} & set(self.open):
-                self.tables[-1][-1][-1] += data.strip()
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
-
-    def values(self, name):
-        return [attributes[name] for _, attributes in self.tags if name in attributes]
 
 
 def evaluation_of(num_classes=3, num_clips=60, *, classes=None, files=None, bad=(), multi_label=False, seed=0):

@@ -243,6 +243,8 @@ def _train_and_test(
     if trains_layers and not stop_signal:
         stop_signal = tuner.train_layers(work_dir, split.train, split.validation, overfit_check=options.overfit_check)
         gain = gain or tuner.layer_gain(work_dir)
+        if not stop_signal:
+            tuner.add_familiarity(work_dir / BEST)
     if split.test and not stop_signal:
         evaluation = tuner.test(features, head, split.test, work_dir / BEST)
     of_folds, train_top1 = None, None

@@ -23,7 +23,7 @@ from i3d.finetuning.classifier import Doubles, Head
 from i3d.finetuning.defaults import FinetuneConfig
 from i3d.finetuning.diagnosis import LayerGain
 from i3d.finetuning.features import Backbone, ClipFeatures, Clips, clip_features
-from i3d.finetuning.fitting import design_rows, fit_head, score_clips, write_model
+from i3d.finetuning.fitting import design_rows, familiarity_of, fit_head, score_clips, write_model
 from i3d.finetuning.inspect_data import MAX_BAD, Split, check_num_bad
 from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network
 from i3d.finetuning.selection import Candidate
@@ -36,7 +36,8 @@ from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.outputs import file_sha256, recorded_files
 from i3d.utils.progress import Progress, ProgressCallback
-from i3d.weights.load import Weights, build_backbone, build_model
+from i3d.weights.checkpoint import save_checkpoint
+from i3d.weights.load import Weights, build_backbone, build_model, load_weights
 from i3d.weights.runs import FINETUNE
 
 RECORD: Final = FINETUNE
@@ -160,10 +161,13 @@ class Finetuner:
         head, chosen = fit_head(rows, self.config, seed=self.seed)
         notes = {"clips": str(len(indices)), "seed": str(self.seed)}
         notes |= {"started_from": self.init, "classifier": str(chosen)}
+        familiarity = familiarity_of(features, self.split.groups_N, indices, self.config, seed=self.seed)
         with recorded_files(work_dir, work_dir / RECORD) as folder:
             for name in names:
                 (folder / name).parent.mkdir(exist_ok=True)
-                write_model(folder / name, self.weights, head, self.config.recipe, self.annotations.classes, notes)
+                write_model(
+                    folder / name, self.weights, head, self.config.recipe, self.annotations.classes, notes, familiarity
+                )
         log.info(f"classifier: {chosen}, fitted on {counted(len(indices), 'clip')}")
         return head, chosen
 
@@ -212,6 +216,26 @@ class Finetuner:
         if result.stop_signal and result.saved_step != result.steps:
             log.warning("%s: %s", printable(str(folder)), result.how_it_stopped)
         return result.stop_signal
+
+    def add_familiarity(self, model: Path) -> None:
+        """Store the features of the training clips, by the network with its trained layers, in its checkpoint."""
+        weights, config = load_weights(str(model)), self.config
+        if weights.familiarity is not None:  # of the run that this one resumes
+            return
+        pre, compute = config.recipe.preprocessing, self.compute
+        device = pick_device(compute.device)
+        backbone = Backbone(build_model(weights), pre, device=device, precision=config.precision)
+        view, num_workers = TestView(config.protocol, pre), compute.num_workers
+        stage = "features of the trained network"
+        features = clip_features(
+            backbone, self.clips, view,
+            cache=compute.cache, num_workers=num_workers, stage=stage, on_progress=self.on_progress,
+        )  # fmt: skip
+        if features.lost:
+            log.warning("%s; distances to training clips are not stored", next(iter(features.lost.values())))
+            return
+        familiarity = familiarity_of(features, self.split.groups_N, self.split.train, config, seed=self.seed)
+        save_checkpoint(model, weights.state, weights.card, familiarity=familiarity, force=True)
 
     def test(self, features: ClipFeatures, head: Head, indices: Sequence[int], model: Path) -> Evaluation:
         """Test the model on some clips; from their features if only the classifier was trained."""
