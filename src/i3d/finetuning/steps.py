@@ -22,10 +22,11 @@ from i3d.evaluation.scorer import EvaluationOptions
 from i3d.finetuning.classifier import Doubles, Head
 from i3d.finetuning.defaults import FinetuneConfig
 from i3d.finetuning.diagnosis import LayerGain
+from i3d.finetuning.estimates import TrainingWork, describe_training, shorter_features, training_work
 from i3d.finetuning.features import Backbone, ClipFeatures, Clips, clip_features
 from i3d.finetuning.fitting import design_rows, fit_head, score_clips, write_model
 from i3d.finetuning.inspect_data import MAX_BAD, Split, check_num_bad
-from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network
+from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network, time_steps
 from i3d.models.engine.forward import forward
 from i3d.recipes.protocols import protocol_name
 from i3d.training.logger import read_log
@@ -114,6 +115,7 @@ class Finetuner:
         backbone = Backbone(net, recipe.preprocessing, device=device, precision=config.precision)
         common: dict[str, Any] = {"cache": self.compute.cache, "num_workers": self.compute.num_workers}
         common |= {"seed": self.seed, "on_progress": self.on_progress}
+        common |= {"shorter": shorter_features(config.protocol, device.type)}
         features = clip_features(backbone, self.clips, TestView(config.protocol, recipe.preprocessing), **common)
         if config.views > 1:
             view = TrainView(config.training.sampling, config.training.augmentation)
@@ -125,7 +127,7 @@ class Finetuner:
             )
             features = features.with_views(random, train_indices)
         cache = printable(str(self.compute.cache.folder))
-        log.info(f"features: {features.num_computed} computed, the others read from the cache {cache}")
+        log.info(f"features: {counted(features.num_computed, 'view')} computed, the others read from the cache {cache}")
         return features
 
     def without_lost(self, features: ClipFeatures) -> tuple[Self, ClipFeatures]:
@@ -168,22 +170,30 @@ class Finetuner:
         *,
         overfit_check: bool,
         subfolder: str = "",
+        num_trainings: int = 1,
     ) -> int:
         """Train layers in a subfolder, starting from the fitted classifier; the signal that stopped it, or 0.
 
-        It writes BEST: the best by validation, of which the start is one, or the last without validation clips.
+        The expected minutes of `num_trainings`, of which this is the first, are logged before (0: not). It writes BEST:
+        the best by validation, of which the start is one, or the last without validation clips.
         """
         folder = work_dir / subfolder
         training = self.config.training.model_copy(update={"init": str(folder / START)})
         recipe = self.config.recipe.model_copy(update={"training": training})
         clips, naming = self.annotations.select(list(train_indices)), self.clips.naming
         compute = replace(self.compute, precision=None)  # the recipe has the precision
+        work, times = self._work(folder, len(train_indices), len(validation)), None
+        few = draw_clips(clips, seed=self.seed)
+        common: dict[str, Any] = {"deterministic": self.deterministic, "seed": self.seed, "naming": naming}
         if overfit_check:
             self.report("overfit check")
-            few = draw_clips(clips, seed=self.seed)
-            common: dict[str, Any] = {"deterministic": self.deterministic, "seed": self.seed, "naming": naming}
-            log.info(overfit_network(recipe, clips, few, compute=compute, **common))
+            line, times = overfit_network(recipe, clips, few, compute=compute, **common)
+            log.info(line)
         self.report("prepare training")
+        if num_trainings and not work.is_complete:
+            times = times or time_steps(recipe, clips, few, compute=compute, **common)
+            device = pick_device(self.compute.device).type
+            log.info(describe_training(work, times, num_trainings=num_trainings, device=device))
         result = train(
             recipe,
             clips,
@@ -205,6 +215,9 @@ class Finetuner:
         if result.stop_signal and result.saved_step != result.steps:
             log.warning("%s: %s", printable(str(folder)), result.how_it_stopped)
         return result.stop_signal
+
+    def _work(self, folder: Path, num_clips: int, num_validation: int) -> TrainingWork:
+        return training_work(self.config.training, self.config.train_layers, folder, num_clips, num_validation)
 
     def test(self, features: ClipFeatures, head: Head, indices: Sequence[int], model: Path) -> Evaluation:
         """Test the model on some clips; from their features if only the classifier was trained."""
@@ -264,16 +277,20 @@ class Finetuner:
         num_folds, is_head = int(self.split.folds_N.max()) + 1, self.config.train_layers == "head"
         scores_NK = np.zeros((len(annotations), len(annotations.classes)))
         start_NK = np.zeros_like(scores_NK)
-        accuracies = []
+        accuracies, is_estimated = [], False
         for fold, (train_indices, test_indices) in enumerate(_folds(self.split.folds_N)):
             name = f"fold_{fold + 1}"
             (work_dir / name).mkdir(exist_ok=True)
             head = self.fit_classifier(features, train_indices, work_dir, [f"{name}/{BEST if is_head else START}"])
             start_NK[test_indices] = score_clips(head, features, test_indices, self.config)
-            if not is_head and (
-                stop := self.train_layers(work_dir, train_indices, [], overfit_check=False, subfolder=name)
-            ):
-                return CrossValidation(stop_signal=stop)
+            if not is_head:
+                num_left = 0 if is_estimated else num_folds - fold
+                is_estimated |= not self._work(work_dir / name, len(train_indices), 0).is_complete
+                stop = self.train_layers(
+                    work_dir, train_indices, [], overfit_check=False, subfolder=name, num_trainings=num_left
+                )
+                if stop:
+                    return CrossValidation(stop_signal=stop)
             scores_NK[test_indices] = self.test(features, head, test_indices, work_dir / name / BEST).scores_NK
             if not recipe.multi_label:
                 labels = [annotations.labels_of(index)[0] for index in test_indices]
