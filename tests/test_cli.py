@@ -17,6 +17,7 @@ from PIL import Image
 
 import i3d
 from i3d.inference.prediction import LabelScore, Prediction
+from i3d.inference.predictor import VideoClassifier
 from support.commands import I3D, run, run_process
 from support.evaluation_runs import save_model
 from support.processes import kill_running, start, wait_until
@@ -30,6 +31,9 @@ def clips(tmp_path, monkeypatch):
         render(tmp_path / name, num_frames=frames, codec="libvpx" if name.endswith("webm") else "libx264")
     (tmp_path / "m-broken.mp4").write_bytes(b"")
     return tmp_path
+
+
+EXTRAS = ["coverage", "looped", "unsure", "familiarity"]  # the last columns and keys of a result
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,7 @@ def test_shell_and_python_give_the_same_numbers(clips):
     result = run("predict", "z.webm", "--json", "--top-k", "3")
     [row] = json.loads(result.stdout)
     prediction = i3d.predict("z.webm", top_k=3)
-    assert list(row) == ["path", "status", "predictions", "protocol", "frames", "error", "coverage", "looped"]
+    assert list(row) == ["path", "status", "predictions", "protocol", "frames", "error", *EXTRAS]
     assert row["predictions"] == [{"label": p.label, "score": p.score} for p in prediction.predictions]
     assert (row["path"], row["status"], row["frames"], row["error"]) == ("z.webm", "ok", 9, None)
 
@@ -71,7 +75,7 @@ def test_one_bad_file_among_many(clips):
     with Path("r.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     classes = (f"{word}{k}" for k in range(1, 6) for word in ("top", "score"))
-    columns = ["path", "status", *classes, "error", "coverage", "looped"]
+    columns = ["path", "status", *classes, "error", *EXTRAS]
     assert list(rows[0]) == columns
     assert [row["path"] for row in rows] == ["a b (1).mp4", "m-broken.mp4", "z.webm", "é.mkv"]
     assert [row["status"] for row in rows] == ["ok", "error", "ok", "ok"]
@@ -148,8 +152,10 @@ class Counting:
 
     def __init__(self, **_options):
         self.calls, self.protocol_line, self.settings = [], "protocol", {"weights": "0"}
-        self.weights = SimpleNamespace(incomplete="")
+        self.weights = SimpleNamespace(incomplete="", familiarity=None)
         self.card = SimpleNamespace(labels=[f"c{k}" for k in range(5)])
+
+    thresholds = VideoClassifier.thresholds
 
     @property
     def streams(self):

@@ -17,7 +17,8 @@ SHELLS = ("bash", "zsh", "fish")
 COMMANDS = {  # all flags without their dashes
     "predict": (
         "annotate cache classes device flow-method flow-model flow-recipe force frames-fps fuse-average json "
-        "max-decode-lag model num-clips out precision protocol recipe runtime stream-weights streams top-k"
+        "max-decode-lag min-familiarity min-score model num-clips out precision protocol recipe "
+        "runtime stream-weights streams top-k"
     ),
     "features": (
         "array-format cache crops dense device flow-method flow-model flow-recipe force fps grid layer "

@@ -54,8 +54,10 @@ class ToyNetwork(VideoNetwork):
 
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         map_NCTHW = self.features(clips_NCTHW, endpoint="body")
-        features_NC = map_NCTHW.mean(dim=(2, 3, 4), dtype=self.head.weight.dtype)
-        logits_NK: Tensor = self.head(self.dropout(features_NC))
+        return self.classify(self.pool(map_NCTHW))
+
+    def classify(self, inputs_NC: Tensor) -> Tensor:
+        logits_NK: Tensor = self.head(self.dropout(inputs_NC.to(self.head.weight.dtype)))
         return logits_NK
 
     def features(self, clips_NCTHW: Tensor, *, endpoint: str) -> Tensor:

@@ -33,6 +33,12 @@ class PredictOptions:
     top_k: Annotated[int, Parameter(group=shared.COMPUTED, alias="-k"), shared.COUNT] = 5
     """Classes to print for each video."""
 
+    min_score: Annotated[float, Parameter(group=shared.COMPUTED, validator=Within(0, 1))] = 0.0
+    """A video whose best score is lower is unsure (0 to 1)."""
+
+    min_familiarity: Annotated[float | None, Parameter(group=shared.COMPUTED, validator=Within(0, 1))] = None
+    """So is one as far from the training clips as fewer held-out clips than this fraction (default: 0.05)."""
+
     protocol: Annotated[
         str | None, Parameter(group=shared.COMPUTED, validator=accepted(check_protocols, "--protocol"))
     ] = None

@@ -197,6 +197,8 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
     if not is_head and not stop_signal:
         stop_signal = tuner.train_layers(work_dir, split.train, split.validation, overfit_check=overfit_check)
         gain = gain or tuner.layer_gain(work_dir)
+        if not stop_signal:
+            tuner.add_familiarity(work_dir / BEST)
     if split.test and not stop_signal:
         evaluation = tuner.test(features, head, split.test, work_dir / BEST)
     of_folds = None

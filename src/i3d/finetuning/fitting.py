@@ -21,6 +21,7 @@ from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.training.losses import balanced_weights
 from i3d.weights.checkpoint import Card, save_checkpoint
+from i3d.weights.familiarity import Familiarity
 from i3d.weights.load import Weights
 
 
@@ -72,8 +73,29 @@ def score_clips(head: Head, features: ClipFeatures, indices: Sequence[int], conf
     return np.stack(scores)
 
 
+def familiarity_of(
+    features: ClipFeatures,
+    groups_N: npt.NDArray[np.int64],
+    indices: Sequence[int],
+    config: FinetuneConfig,
+    *,
+    seed: int,
+) -> Familiarity | None:
+    """The features of some clips as training clips, and the distances of all clips, by the views of a test."""
+    features_NC = features.values_NVC[:, : config.protocol.num_views].mean(axis=1)
+    is_training_N = np.zeros(len(features_NC), bool)
+    is_training_N[list(indices)] = True
+    return Familiarity.from_clips(features_NC, groups_N, is_training_N, seed=seed)
+
+
 def write_model(
-    path: Path, weights: Weights, head: Head, recipe: Recipe, classes: tuple[str, ...], notes: Mapping[str, str]
+    path: Path,
+    weights: Weights,
+    head: Head,
+    recipe: Recipe,
+    classes: tuple[str, ...],
+    notes: Mapping[str, str],
+    familiarity: Familiarity | None = None,
 ) -> None:
     """Write the whole network with this head as a checkpoint that `load_model` reads."""
     net = build_meta_network(recipe.network)
@@ -90,4 +112,4 @@ def write_model(
         origin={"source": "trained by i3d train", "started_from": weights.card.recipe.name, "weights": weights.sha256},
         training={key: printable(value) for key, value in notes.items()},
     )
-    save_checkpoint(path, state, card, force=True)
+    save_checkpoint(path, state, card, familiarity=familiarity, force=True)

@@ -24,7 +24,7 @@ from i3d.finetuning.defaults import FinetuneConfig
 from i3d.finetuning.diagnosis import LayerGain
 from i3d.finetuning.estimates import TrainingWork, describe_training, shorter_features, training_work
 from i3d.finetuning.features import Backbone, ClipFeatures, Clips, clip_features
-from i3d.finetuning.fitting import design_rows, fit_head, score_clips, write_model
+from i3d.finetuning.fitting import design_rows, familiarity_of, fit_head, score_clips, write_model
 from i3d.finetuning.inspect_data import MAX_BAD, Split, check_num_bad
 from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network, time_steps
 from i3d.models.engine.forward import forward
@@ -36,7 +36,8 @@ from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.outputs import file_sha256, recorded_files
 from i3d.utils.progress import Progress, ProgressCallback
-from i3d.weights.load import Weights, build_backbone, build_model
+from i3d.weights.checkpoint import save_checkpoint
+from i3d.weights.load import Weights, build_backbone, build_model, load_weights
 from i3d.weights.runs import FINETUNE
 
 RECORD: Final = FINETUNE
@@ -155,10 +156,13 @@ class Finetuner:
         head, description = fit_head(rows, self.config, seed=self.seed)
         notes = {"clips": str(len(indices)), "seed": str(self.seed)}
         notes |= {"started_from": self.init, "classifier": description}
+        familiarity = familiarity_of(features, self.split.groups_N, indices, self.config, seed=self.seed)
         with recorded_files(work_dir, work_dir / RECORD) as folder:
             for name in names:
                 (folder / name).parent.mkdir(exist_ok=True)
-                write_model(folder / name, self.weights, head, self.config.recipe, self.annotations.classes, notes)
+                write_model(
+                    folder / name, self.weights, head, self.config.recipe, self.annotations.classes, notes, familiarity
+                )
         log.info(f"classifier: {description}, fitted on {counted(len(indices), 'clip')}")
         return head
 
@@ -218,6 +222,26 @@ class Finetuner:
 
     def _work(self, folder: Path, num_clips: int, num_validation: int) -> TrainingWork:
         return training_work(self.config.training, self.config.train_layers, folder, num_clips, num_validation)
+
+    def add_familiarity(self, model: Path) -> None:
+        """Store the features of the training clips, by the network with its trained layers, in its checkpoint."""
+        weights, config = load_weights(str(model)), self.config
+        if weights.familiarity is not None:  # of the run that this one resumes
+            return
+        pre, compute = config.recipe.preprocessing, self.compute
+        device = pick_device(compute.device)
+        backbone = Backbone(build_model(weights), pre, device=device, precision=config.precision)
+        view, num_workers = TestView(config.protocol, pre), compute.num_workers
+        stage = "features of the trained network"
+        features = clip_features(
+            backbone, self.clips, view,
+            cache=compute.cache, num_workers=num_workers, stage=stage, on_progress=self.on_progress,
+        )  # fmt: skip
+        if features.lost:
+            log.warning("%s; distances to training clips are not stored", next(iter(features.lost.values())))
+            return
+        familiarity = familiarity_of(features, self.split.groups_N, self.split.train, config, seed=self.seed)
+        save_checkpoint(model, weights.state, weights.card, familiarity=familiarity, force=True)
 
     def test(self, features: ClipFeatures, head: Head, indices: Sequence[int], model: Path) -> Evaluation:
         """Test the model on some clips; from their features if only the classifier was trained."""

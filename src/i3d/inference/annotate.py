@@ -83,7 +83,7 @@ class _Drawing:
     def __call__(self, frame_HWC: FrameHWC) -> FrameHWC:
         drawn_HWC = np.array(frame_HWC)
         if self.box is None:
-            self.box = LabelBox.draw(self.prediction.predictions, height=len(frame_HWC), width=frame_HWC.shape[1])
+            self.box = LabelBox.draw(self.prediction.drawn_labels, height=len(frame_HWC), width=frame_HWC.shape[1])
             self._note_missing(self.box)
         self.box.blend(drawn_HWC)
         self.num_frames += 1

@@ -162,7 +162,7 @@ class AnnotatedFolder:
         name = self.names[video]
         path, stamp = self.out / name, () if content is not None else file_stamp(video)
         signature = file_signature(video) if content is None else [content_hash(content)]
-        lines = [[label.label, f"{100 * label.score:.0f}"] for label in row.predictions]
+        lines = [[label.label, f"{100 * label.score:.0f}"] for label in row.drawn_labels]
         made_of = cache_key(version=VERSION, video=signature, lines=lines, fps=frames_fps)
         before = read_record(self.record) or {}
         is_current = signature and before.get(MADE_OF, {}).get(name) == made_of

@@ -18,7 +18,7 @@ from i3d.data.formats.inputs import STDIN
 from i3d.data.loading.view_stream import EndOfVideo, View
 from i3d.data.resume import ResumeLog
 from i3d.errors import InputError, VideoError, check_not_empty
-from i3d.inference.prediction import Prediction, Predictions
+from i3d.inference.prediction import Prediction, Predictions, Thresholds
 from i3d.inference.predictor import Predictor, VideoClassifier, source_name
 from i3d.inference.sources import VideoInput, expand, is_many, to_source
 from i3d.utils.arguments import checks_types
@@ -40,6 +40,8 @@ class _Options(TypedDict, total=False):
     recipe: str | None
     labels: Sequence[str] | None
     top_k: int
+    min_score: float
+    min_familiarity: float | None
     device: str
     precision: Precision | None
     frames_fps: float | None
@@ -62,6 +64,8 @@ def predict(
     recipe: str | None = None,
     labels: Sequence[str] | None = None,
     top_k: int = 5,
+    min_score: float = 0.0,
+    min_familiarity: float | None = None,
     device: str = "auto",
     precision: Precision | None = None,
     frames_fps: float | None = None,
@@ -76,19 +80,24 @@ def predict(
     so is a folder of videos, a pattern and a list file: these give `Predictions`, where a video that cannot be read
     has status "error". `model`, `recipe` and `labels` are those of `load_model`; `protocol` is 10x3 (clips x crops) or
     "windows" (all frames), by default that of the network. The last two networks stay loaded, until their file changes.
+    A prediction is `unsure` if its best score is below `min_score`; with a model of `finetune` also if less than the
+    fraction `min_familiarity` (0.05) of held-out clips are as far from the training clips.
     `on_progress` is called at the start of each video and after each of its views: `print` shows it.
     Raises VideoError if a single video cannot be read, WeightsError if the weights cannot,
     InputError for a bad option and for an item that is no video at all.
     """
     check_not_empty(videos=videos, model=model)
     check_options(top_k, frames_fps, time_limit)
-    options: dict[str, Any] = {"top_k": top_k, "frames_fps": frames_fps, "limits": Limits(max_seconds=time_limit)}
-    options["on_progress"] = on_progress
     names = None if labels is None else tuple(labels)
     many = isinstance(videos, list | tuple) or (isinstance(videos, str | os.PathLike) and is_many(videos))
     sources = list(expand(videos)) if many else [to_source(videos)]
     predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision, protocol)
-    return Predictions(predict_each(predictor, sources, **options)) if many else predictor(sources[0], **options)
+    options: dict[str, Any] = {"top_k": top_k, "frames_fps": frames_fps, "limits": Limits(max_seconds=time_limit)}
+    options["on_progress"] = on_progress
+    if not many:
+        return predictor(sources[0], min_score=min_score, min_familiarity=min_familiarity, **options)
+    thresholds = predictor.thresholds(min_score, min_familiarity)
+    return Predictions(predict_each(predictor, sources, thresholds=thresholds, **options))
 
 
 @checks_types
@@ -99,6 +108,8 @@ def predict_many(
     recipe: str | None = None,
     labels: Sequence[str] | None = None,
     top_k: int = 5,
+    min_score: float = 0.0,
+    min_familiarity: float | None = None,
     device: str = "auto",
     precision: Precision | None = None,
     frames_fps: float | None = None,
@@ -116,7 +127,8 @@ def predict_many(
     names = None if labels is None else tuple(labels)
     predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision, protocol)
     options: dict[str, Any] = {"top_k": top_k, "frames_fps": frames_fps, "limits": Limits(max_seconds=time_limit)}
-    return predict_each(predictor, expand(videos), **options, on_progress=on_progress)
+    thresholds = predictor.thresholds(min_score, min_familiarity)
+    return predict_each(predictor, expand(videos), thresholds=thresholds, **options, on_progress=on_progress)
 
 
 def check_options(top_k: int, frames_fps: float | None, time_limit: float) -> None:
@@ -156,6 +168,7 @@ def predict_each(
     *,
     log: ResumeLog[Prediction] | None = None,
     top_k: int = 5,
+    thresholds: Thresholds | None = None,
     frames_fps: float | None = None,
     limits: Limits | None = None,
     stdin: bytes | None = None,
@@ -166,11 +179,12 @@ def predict_each(
     The next videos are decoded while the network runs: up to `VIEWS_AHEAD` views wait. Predictions that are in the log
     are not computed again; new ones are added to it.
     """
+    thresholds = thresholds or Thresholds()
     decoded = _decode(predictor, sources, log, frames_fps, limits, stdin, on_progress)
     with closing(prefetch(decoded, max_ahead=VIEWS_AHEAD)) as items:
         for item in items:
             if isinstance(item, Prediction):
-                yield item
+                yield item.judged(thresholds)
                 continue
             assert isinstance(item, _Start)
             name = source_name(item.source)
@@ -191,7 +205,7 @@ def predict_each(
                 row = Prediction(name, "error", (), predictor.protocol_line, 0, str(error))
             if log and row.status == "ok":  # the next run tries the others again
                 log.add(row.path, signature, row)
-            yield row
+            yield row.judged(thresholds)
 
 
 def _report_stream(on_progress: ProgressCallback, number: int, num_streams: int, progress: Progress) -> None:

@@ -5,14 +5,14 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import printable
+from i3d.errors import InputError, printable
 from i3d.evaluation.scoring import top_k
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.outputs import PNG_METADATA, is_drawing, new_file
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_ROWS_SHOWN: Final = 20  # of a repr
+MIN_FAMILIARITY: Final = 0.05  # one of twenty clips like those of training is below it
+LOW_SCORE, FAR = "below the minimum score", "far from the training clips"
 IMAGE_SUFFIXES: Final = (".png", ".pdf", ".svg")
 
 
@@ -40,6 +42,19 @@ class LabelScore:
         return f"{self.label} {100 * self.score:.1f} %"
 
 
+@dataclass(frozen=True)
+class Thresholds:
+    """A video below one of these is "unsure"."""
+
+    min_score: float = 0.0  # of the most likely class
+    min_familiarity: float = MIN_FAMILIARITY
+
+    def __post_init__(self) -> None:
+        for name in ("min_score", "min_familiarity"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise InputError(f"{name} {value:g}: must be from 0 to 1")
+
+
 @dataclass(frozen=True, repr=False)
 class Prediction:
     """The most likely classes of one video, best first, or the reason why there are none."""
@@ -52,6 +67,8 @@ class Prediction:
     error: str = ""  # why there is no prediction; with status "ok", "warning: ..." about the file
     coverage: float = 1.0  # the fraction of the video's length that was scored
     looped: bool = False  # its frames were repeated: it is shorter than what the network takes
+    unsure: str = ""  # why no class is to be relied on; "": one is
+    familiarity: float | None = None  # the fraction of held-out clips that are as far from the training clips
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != bool(self.predictions):
@@ -67,8 +84,29 @@ class Prediction:
             raise ValueError(f"no prediction: {self.error}")
         return self.predictions[0]
 
+    def judged(self, thresholds: Thresholds) -> Self:
+        """The prediction, with the reason if it is unsure."""
+        if not self.predictions:
+            return self
+        reasons, familiarity = [], self.familiarity
+        if self.top1.score < thresholds.min_score:
+            reasons.append(f"{LOW_SCORE}, {100 * thresholds.min_score:g} %")
+        if familiarity is not None and familiarity < thresholds.min_familiarity:
+            share = f"only {100 * familiarity:.2g} %" if familiarity else "none"
+            reasons.append(f"{FAR}: {share} of the held-out clips are as far")
+        return replace(self, unsure="; ".join(reasons))
+
+    @property
+    def drawn_labels(self) -> tuple[LabelScore, ...]:
+        """The classes as they are drawn on a video: the first is marked if the prediction is unsure."""
+        if not self.unsure:
+            return self.predictions
+        return (replace(self.top1, label=f"{self.top1.label} (unsure)"), *self.predictions[1:])
+
     def __str__(self) -> str:
-        return ", ".join(map(str, self.predictions)) if self.predictions else f"error: {self.error}"
+        if not self.predictions:
+            return f"error: {self.error}"
+        return ("unsure: " if self.unsure else "") + ", ".join(map(str, self.predictions))
 
     def __repr__(self) -> str:
         return f"Prediction({printable(self.path)}: {self})"
@@ -108,7 +146,8 @@ class Predictions(list[Prediction]):
         names = [printable(row.path) for row in self[:MAX_ROWS_SHOWN]]
         width = max((len(name) for name in names), default=0)
         lines = [
-            f"  {name:<{width}}  {row.top1 if row.predictions else row}" for name, row in zip(names, self, strict=False)
+            f"  {name:<{width}}  {'unsure: ' * bool(row.unsure)}{row.top1 if row.predictions else row}"
+            for name, row in zip(names, self, strict=False)
         ]
         if len(self) > len(lines):
             lines.append(f"  ... and {len(self) - len(lines)} more")
@@ -170,15 +209,16 @@ class Predictions(list[Prediction]):
 
 
 def to_csv(rows: Iterable[Prediction], *, top_k: int) -> str:
-    """A row a video: path, status, `top_k` labels and scores, error, the scored fraction, if frames repeat."""
+    """A row a video: path, status, `top_k` labels and scores, error, and what is known of the result."""
     ranks = range(1, top_k + 1)
     scores = [f"{word}{rank}" for rank in ranks for word in ("top", "score")]
-    table: list[list[object]] = [["path", "status", *scores, "error", "coverage", "looped"]]
+    table: list[list[object]] = [["path", "status", *scores, "error", "coverage", "looped", "unsure", "familiarity"]]
     for row in rows:
         cells: list[object] = [cell for p in row.predictions for cell in (p.label, p.score)]
         cells += [""] * (2 * top_k - len(cells))
         extent = [f"{row.coverage:.4g}", "yes" if row.looped else ""] if row.predictions else ["", ""]
-        table.append([row.path, row.status, *cells, row.error, *extent])
+        familiarity = "" if row.familiarity is None else f"{row.familiarity:.4g}"
+        table.append([row.path, row.status, *cells, row.error, *extent, row.unsure, familiarity])
     return csv_text(table)
 
 
@@ -209,6 +249,8 @@ def html_table(rows: Sequence[Prediction]) -> str:
     for row in rows:
         name = f'<th style="text-align:left">{html.escape(printable(row.path))}</th>'
         cells = "".join(cell.format(100 * p.score, html.escape(str(p))) for p in row.predictions)
+        if row.unsure:
+            cells += f'<td style="text-align:left">unsure: {html.escape(row.unsure)}</td>'
         if row.error:
             cells += f'<td style="text-align:left">{html.escape(row.error)}</td>'
         lines.append(f"<tr>{name}{cells}</tr>")

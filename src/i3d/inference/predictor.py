@@ -17,9 +17,9 @@ from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.view_stream import EndOfVideo, View, ViewSampler
 from i3d.errors import InputError, VideoError
 from i3d.evaluation.scoring import Average, VideoScores, average_views
-from i3d.inference.prediction import Prediction, best_labels
+from i3d.inference.prediction import Prediction, Thresholds, best_labels
 from i3d.models.engine.engine import Engine
-from i3d.models.engine.forward import forward, views_at_once
+from i3d.models.engine.forward import forward, forward_with_features, views_at_once
 from i3d.models.flops import view_shape
 from i3d.recipes.protocols import with_average, with_views
 from i3d.recipes.settings import FlowMethod
@@ -43,6 +43,7 @@ class VideoLogits:
     notes: tuple[str, ...]
     coverage: float  # the fraction of the video's length that the views span
     looped: bool  # the video is shorter than a clip or than the network takes: frames are repeated
+    features_VC: npt.NDArray[np.float32] | None = None  # what the classifier takes, for models with `Familiarity`
 
     def __post_init__(self) -> None:
         if len(self.logits_VK) != len(self.num_frames_V) or len(self.logits_VK) == 0:
@@ -59,22 +60,34 @@ class VideoClassifier(ABC):
     def protocol_line(self) -> str:
         """How the scores are computed, in words."""
 
+    def thresholds(self, min_score: float = 0.0, min_familiarity: float | None = None) -> Thresholds:
+        """When a video is unsure. A familiarity that no network of the streams can compute is an InputError."""
+        if min_familiarity is None:
+            return Thresholds(min_score)
+        if all(stream.weights.familiarity is None for stream in self.streams):
+            what = "the network has no features of its training clips, which `i3d train` without --recipe stores"
+            raise InputError(f"min_familiarity {min_familiarity:g}: {what}; leave it out")
+        return Thresholds(min_score, min_familiarity)
+
     @checks_types
     def __call__(
         self,
         source: Source,
         *,
         top_k: int = 5,
+        min_score: float = 0.0,
+        min_familiarity: float | None = None,
         frames_fps: float | None = None,
         limits: Limits | None = None,
         on_progress: ProgressCallback = ignore_progress,
     ) -> Prediction:
         """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
+        thresholds = self.thresholds(min_score, min_familiarity)
         logits = [
             stream.logits(source, frames_fps=frames_fps, limits=limits, on_progress=on_progress)
             for stream in self.streams
         ]
-        return self.make_prediction(source, logits, top_k=top_k)
+        return self.make_prediction(source, logits, top_k=top_k).judged(thresholds)
 
     @abstractmethod
     def make_prediction(self, source: Source, logits_of_streams: Sequence[VideoLogits], *, top_k: int) -> Prediction:
@@ -147,7 +160,13 @@ class Predictor(VideoClassifier):
 
     def make_prediction(self, source: Source, logits_of_streams: Sequence[VideoLogits], *, top_k: int) -> Prediction:
         (logits,) = logits_of_streams
-        return self.prediction(source, self.scores(logits, source).probabilities_K, logits, top_k=top_k)
+        probabilities_K = self.scores(logits, source).probabilities_K
+        return self.prediction(source, probabilities_K, logits, top_k=top_k, familiarity=self.familiarity(logits))
+
+    def familiarity(self, logits: VideoLogits) -> float | None:
+        """The fraction of held-out clips that are as far from the training clips as a video; None: unknown."""
+        familiarity, features_VC = self.weights.familiarity, logits.features_VC
+        return None if familiarity is None or features_VC is None else familiarity.fraction_as_far(features_VC)
 
     def scores(self, logits: VideoLogits, source: Source) -> VideoScores:
         """The scores of a video, averaged over its views as the protocol prescribes."""
@@ -170,6 +189,7 @@ class Predictor(VideoClassifier):
         *,
         top_k: int,
         protocol_line: str | None = None,
+        familiarity: float | None = None,
     ) -> Prediction:
         """The best classes of a video, from its probabilities."""
         fps = getattr(self.card.recipe.protocol, "fps", None)  # clips take a video's own frames, whatever their rate
@@ -183,6 +203,7 @@ class Predictor(VideoClassifier):
             error=f"warning: {'; '.join(logits.notes)}" if logits.notes else "",
             coverage=logits.coverage,
             looped=logits.looped,
+            familiarity=familiarity,
         )
 
     def logits(
@@ -210,6 +231,7 @@ class Predictor(VideoClassifier):
         """The logits of the views up to the end of a video; raises an error that comes among them."""
         self.engine.reset_used_runtimes()
         logits: list[npt.NDArray[np.float32]] = []
+        features: list[npt.NDArray[np.float32]] = []
         batch: list[npt.NDArray[np.uint8]] = []  # views of one length, which run at once
         num_frames_V: list[int] = []
         on_progress(Progress("predict", 0, None, "view", name=name))
@@ -217,7 +239,12 @@ class Predictor(VideoClassifier):
         def run() -> None:
             if batch:
                 on_device = torch.from_numpy(np.stack(batch)).to(self.device)
-                logits.append(forward(self.engine, on_device, self.card.recipe.preprocessing).cpu().numpy())
+                if self.weights.familiarity is None:
+                    logits_VK = forward(self.engine, on_device, self.card.recipe.preprocessing)
+                else:
+                    logits_VK, inputs_VC = forward_with_features(self.engine, on_device, self.card.recipe.preprocessing)
+                    features.append(inputs_VC.cpu().numpy())
+                logits.append(logits_VK.cpu().numpy())
                 batch.clear()
 
         for view in views:
@@ -227,7 +254,8 @@ class Predictor(VideoClassifier):
                 run()
                 on_progress(Progress("predict", len(num_frames_V), len(num_frames_V), "view", name=name))
                 end = view._replace(looped=view.looped or min(num_frames_V) < self.engine.min_frames)
-                return VideoLogits(np.concatenate(logits), np.array(num_frames_V), *end)
+                features_VC = np.concatenate(features) if features else None
+                return VideoLogits(np.concatenate(logits), np.array(num_frames_V), *end, features_VC=features_VC)
             if batch and len(batch[0]) != len(view.clip_THWC):
                 run()
             batch.append(view.clip_THWC)

@@ -74,4 +74,12 @@ class TwoStreams(VideoClassifier):
         probabilities_K = fused_K / sum(self.weights) if self.average == "prob" else to_probabilities(fused_K)
         coverage = min(one.coverage for one in logits_of_streams)
         logits = replace(logits, coverage=coverage, looped=any(one.looped for one in logits_of_streams))
-        return self.rgb.prediction(source, probabilities_K, logits, top_k=top_k, protocol_line=self.protocol_line)
+        known = [stream.familiarity(one) for stream, one in zip(self.streams, logits_of_streams, strict=True)]
+        return self.rgb.prediction(
+            source,
+            probabilities_K,
+            logits,
+            top_k=top_k,
+            protocol_line=self.protocol_line,
+            familiarity=min((value for value in known if value is not None), default=None),
+        )

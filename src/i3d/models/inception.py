@@ -194,13 +194,17 @@ class InceptionI3D(VideoNetwork):
         """Logits (N, K): the mean over the positions at which the head's 2x7x7 pooling window fits."""
         self._check_input(clips_NCTHW)
         if self.reads_maxima:
-            inputs_NC = self.classifier_input(clips_NCTHW).to(next(self.logits.parameters()).dtype)
-            return self.logits(self.dropout(inputs_NC)[..., None, None, None]).flatten(1)  # type: ignore[no-any-return]
+            return self.classify(self.classifier_input(clips_NCTHW))
         x_NCTHW = self._run(clips_NCTHW, last="Mixed_5c")
         with full_precision(x_NCTHW.device.type):  # on CPUs, PyTorch pools in float32 and float64 only
             x_NCTHW = F.avg_pool3d(x_NCTHW.to(next(self.logits.parameters()).dtype), HEAD_POOL_THW, stride=1)
             logits_NKTHW: Tensor = self.logits(self.dropout(x_NCTHW))
         return logits_NKTHW.mean(dim=(2, 3, 4))
+
+    def classify(self, inputs_NC: Tensor) -> Tensor:
+        """Logits (N, K) of `classifier_input`."""
+        inputs_NC = inputs_NC.to(next(self.logits.parameters()).dtype)
+        return self.logits(self.dropout(inputs_NC)[..., None, None, None]).flatten(1)  # type: ignore[no-any-return]
 
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:
         self._check_input(clips_NCTHW)

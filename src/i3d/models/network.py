@@ -98,6 +98,10 @@ class VideoNetwork(nn.Module, ABC):
             return self.pooled(clips_NCTHW)
         return torch.cat([roots_of_maxima(map_NCTHW) for map_NCTHW in self.maps(clips_NCTHW, self.maxima_of)], dim=1)
 
+    @abstractmethod
+    def classify(self, inputs_NC: Tensor) -> Tensor:
+        """Logits (N, K) of what the classifier takes, which `classifier_input` returns."""
+
     def endpoints_up_to(self, *endpoints: str) -> tuple[str, ...]:
         """The endpoints from the first to the last of the given ones. An unknown endpoint is a ValueError."""
         number = 0

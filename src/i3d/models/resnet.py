@@ -172,11 +172,14 @@ class ResNetI3D(VideoNetwork):
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K)."""
         if self.reads_maxima:
-            inputs_NC = self.classifier_input(clips_NCTHW).to(self.fc.weight.dtype)
-            return self.fc(self.dropout(inputs_NC))  # type: ignore[no-any-return]
+            return self.classify(self.classifier_input(clips_NCTHW))
         x_NCTHW = self.features(clips_NCTHW)
         logits_NK: Tensor = self.fc(self.dropout(x_NCTHW.mean(dim=(2, 3, 4), dtype=self.fc.weight.dtype)))
         return logits_NK
+
+    def classify(self, inputs_NC: Tensor) -> Tensor:
+        """Logits (N, K) of `classifier_input`."""
+        return self.fc(self.dropout(inputs_NC.to(self.fc.weight.dtype)))  # type: ignore[no-any-return]
 
     def pool(self, map_NCTHW: Tensor) -> Tensor:
         """The map of layer4, averaged over time and space: (N, C) float32."""

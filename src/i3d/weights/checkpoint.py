@@ -17,6 +17,7 @@ from i3d.recipes.settings import Settings, first_error
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import replacing
 from i3d.utils.outputs import file_sha256, new_file
+from i3d.weights.familiarity import Familiarity
 from i3d.weights.file_checksum import FileChecksum, save_with_checksum
 from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
 from i3d.weights.foreign.numbers import Array
@@ -48,10 +49,18 @@ class Card(Settings):
 
 
 @checks_types
-def save_checkpoint(path: Path, state: Mapping[str, torch.Tensor], card: Card, *, force: bool = False) -> None:
+def save_checkpoint(
+    path: Path,
+    state: Mapping[str, torch.Tensor],
+    card: Card,
+    *,
+    familiarity: Familiarity | None = None,
+    force: bool = False,
+) -> None:
     """Write tensors and card to `path` atomically. An existing file is an InputError, unless `force` replaces it."""
+    tensors = {**state, **(familiarity.tensors if familiarity else {})}
     with replacing(new_file(path, force=force)) as temporary:
-        save_with_checksum(temporary, state, key=METADATA_KEY, record=card)
+        save_with_checksum(temporary, tensors, key=METADATA_KEY, record=card)
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -61,7 +70,10 @@ def is_checkpoint(path: Path) -> bool:
 
 @checks_types
 def load_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[Mapping[str, Array], Card]:
-    """The state dict as stored, and the card. Raises WeightsError for a damaged file and for another format."""
+    """The tensors as stored (the state dict, and those of `Familiarity`), and the card.
+
+    Raises WeightsError for a damaged file and for another format.
+    """
     file = read_weights_file(path)
     if sha256 is not None and file_sha256(path) != sha256:
         raise WeightsError(f"{path}: the file is damaged (its SHA-256 is not {sha256[:12]}...); install i3d again")

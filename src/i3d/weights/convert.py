@@ -62,9 +62,10 @@ def convert(
     )
     if path.suffix.lower() == MINDSPORE:
         write_atomically(path, as_mindspore(weights, source=str(source)))
-        logging.getLogger("i3d").info("%s: a checkpoint of MindSpore, which holds neither class names nor recipe", path)
+        lost = "neither class names nor recipe" + ", nor features of training clips" * bool(weights.familiarity)
+        logging.getLogger("i3d").info("%s: a checkpoint of MindSpore, which holds %s", path, lost)
     else:
-        save_checkpoint(path, weights.state, weights.card, force=True)
+        save_checkpoint(path, weights.state, weights.card, familiarity=weights.familiarity, force=True)
     return Conversion(
         source=str(source),
         target=str(target),

@@ -23,6 +23,7 @@ from i3d.utils.outputs import file_sha256
 from i3d.weights.addresses import digest_in_name, is_address
 from i3d.weights.checkpoint import Card, is_checkpoint, load_checkpoint
 from i3d.weights.detect import DetectedCheckpoint, detect_checkpoint
+from i3d.weights.familiarity import DISTANCES, FEATURES, Familiarity
 from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.shapes import differing_settings
 from i3d.weights.hub import is_hub_name
@@ -68,6 +69,7 @@ class Weights:
     recipe_from: str  # how the recipe was found
     labels_from: str
     report: LoadReport
+    familiarity: Familiarity | None = field(default=None, repr=False)  # of models of `i3d train` without a recipe
 
     @property
     def incomplete(self) -> str:
@@ -162,10 +164,14 @@ def state_shapes(network: NetworkSettings) -> Shapes:
 def _load_own(
     path: Path, recipe: str | Recipe | None, labels: Sequence[str] | None, *, sha256: str | None = None
 ) -> Weights:
-    arrays, card = load_checkpoint(path, sha256=sha256)
+    tensors, card = load_checkpoint(path, sha256=sha256)
     name, recipe_from = path.name, "in the file"
+    arrays, familiarity = _without_familiarity(tensors, card, name)
     if isinstance(recipe, str) and recipe != card.recipe.name:
         card, recipe_from = _with_recipe(card, recipe, name), "as given"
+        if familiarity is not None:
+            log.info("%s: its distances to training clips are of its own recipe, and not used with %s", name, recipe)
+            familiarity = None
     if labels is not None:
         names = _checked(labels, card.recipe.network.num_classes)
         _warn_of_renamed(name, card.labels, names)
@@ -176,7 +182,19 @@ def _load_own(
         raise WeightsError(f"{name}: its state dict does not fit the network of its card ({report}); copy it again")
     state = {key: _tensor(key, array, name) for key, array in arrays.items()}
     labels_from = "as given" if labels is not None else "in the file"
-    return Weights(state, card, sha256 or file_sha256(path), "i3d checkpoint", recipe_from, labels_from, report)
+    digest = sha256 or file_sha256(path)
+    return Weights(state, card, digest, "i3d checkpoint", recipe_from, labels_from, report, familiarity)
+
+
+def _without_familiarity(
+    tensors: Mapping[str, Array], card: Card, name: str
+) -> tuple[dict[str, Array], Familiarity | None]:
+    """The state dict of a checkpoint, and what else is in it."""
+    arrays = {key: array for key, array in tensors.items() if key not in (FEATURES, DISTANCES)}
+    if len(arrays) == len(tensors):
+        return arrays, None
+    num_channels = build_meta_network(card.recipe.network).num_classifier_inputs
+    return arrays, Familiarity.from_arrays(tensors, num_channels=num_channels, name=name)
 
 
 def _with_recipe(card: Card, given: str, name: str) -> Card:

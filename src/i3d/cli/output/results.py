@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -39,9 +41,11 @@ MAX_SETTINGS: Final = 6  # columns of settings in which runs differ
 class PredictionLines:
     """A line for each of many videos: its name, score and class, and the runner-up if the terminal has room for it."""
 
-    def __init__(self, paths: Sequence[str], labels: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], labels: Sequence[str], *, can_be_unsure: bool = False) -> None:
         console = Console()
         width = console.width if console.is_terminal else 10_000
+        self._mark = len("unsure") if can_be_unsure else 0
+        width -= self._mark + 2 if can_be_unsure else 0
         longest_name = max((cell_len(printable(path)) for path in paths), default=0)
         longest = max((cell_len(label) for label in labels), default=0)
         self._label = min(longest, max(width // 3, 12))
@@ -53,6 +57,7 @@ class PredictionLines:
     def line(self, row: Prediction) -> str:
         """clips/a.mp4   97.3 %  waving hand    1.2 %  clapping."""
         cells = [set_cell_size(shorten(printable(row.path), self._name), self._name)]
+        cells += [f"{'unsure' if row.unsure else '':{self._mark}}"] * bool(self._mark)
         for p in row.predictions[: 1 + self._has_second]:
             cells += [f"{100 * p.score:5.1f} %", set_cell_size(shorten(p.label, self._label), self._label)]
         return "  ".join(cells).rstrip()
@@ -72,6 +77,8 @@ def print_prediction(row: Prediction, *, json: bool, lines: PredictionLines | No
         width = max(len(p.label) for p in row.predictions)
         for rank, p in enumerate(row.predictions, start=1):
             print(f"{rank:3}  {p.label:<{width}}  {100 * p.score:6.2f} %")
+        if row.unsure:
+            print(f"unsure: {row.unsure}")
     else:
         print(lines.line(row))
 
@@ -86,6 +93,7 @@ def print_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: 
         name = f", {printable(path)} the least" if len(rows) > 1 else ""
         todo = "--protocol windows scores all frames, --num-clips 10 ten clips"
         log.info("%s scored in part (%.2g %% of its length%s); %s", which, 100 * least, name, todo)
+    _log_unsure(rows)
     looped = [printable(row.path) for row in rows if row.looped]
     if looped:
         which = f"{len(looped)} of {len(rows)} videos, such as {looped[0]}," if len(rows) > 1 else "the video"
@@ -94,6 +102,15 @@ def print_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: 
     if len(rows) > 1 or out is not None:
         where = f", in {printable(str(out))}" if out else ""
         log.info("%d of %s recognised%s", len(rows) - bad, counted(len(rows), "video"), where)
+
+
+def _log_unsure(rows: Sequence[Prediction]) -> None:
+    """How many of several videos are unsure, and why."""
+    num_unsure = sum(bool(row.unsure) for row in rows)
+    if num_unsure and len(rows) > 1:
+        reasons = Counter(re.split("[,:]", part)[0] for row in rows for part in row.unsure.split("; ") if part)
+        parts = (f"{number} {what}" for what, number in reasons.most_common())
+        log.info("%d of %d videos unsure: %s", num_unsure, len(rows), ", ".join(parts))
 
 
 def print_conversion(result: Conversion) -> None:

@@ -79,7 +79,11 @@ def _predict_share(
     resumed = nullcontext() if out is None else _resume_log(out, paths, options, predictor.settings, world)
     rows: dict[int, Prediction] = {}
     share = range(len(paths))[world.rank :: world.size]
-    layout = output.PredictionLines(paths, predictor.card.labels) if len(paths) > 1 else None
+    thresholds = predictor.thresholds(options.min_score, options.min_familiarity)
+    can_be_unsure = options.min_score > 0 or any(stream.weights.familiarity for stream in predictor.streams)
+    layout = (
+        output.PredictionLines(paths, predictor.card.labels, can_be_unsure=can_be_unsure) if len(paths) > 1 else None
+    )
 
     def show(index: int, row: Prediction) -> None:
         if world.rank > 0:
@@ -95,6 +99,7 @@ def _predict_share(
             [paths[index] for index in share],
             log=results_log,
             top_k=top_k,
+            thresholds=thresholds,
             frames_fps=frames_fps,
             limits=_limits(options),
             stdin=labels.stdin if labels else None,

@@ -133,6 +133,11 @@ class Engine:
         """What the classifier takes of each clip: (N, C) float32."""
         return self._run(CLASSIFIER_INPUT, clips_NCTHW)
 
+    @torch.inference_mode()
+    def classify(self, inputs_NC: Tensor) -> Tensor:
+        """Logits (N, K) float32 of `classifier_input`. The classifier runs in PyTorch, whatever the runtime."""
+        return self.net.classify(inputs_NC).float()
+
     def _run(self, output: str, clips_NCTHW: Tensor) -> Tensor:
         """One output for float clips."""
         shape = tuple(clips_NCTHW.shape[1:])

@@ -38,6 +38,12 @@ def forward(net: VideoNetwork | Engine, clips_VTHWC: Tensor, pre: Preprocessing)
     return logits_VK.float()
 
 
+def forward_with_features(engine: Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Logits (V, K) float32 of uint8 clips on the network's device, and what the classifier takes (V, C) float32."""
+    features_VC = engine.classifier_input(network_input(engine, clips_VTHWC, pre))
+    return engine.classify(features_VC), features_VC
+
+
 def forward_views(
     net: VideoNetwork | Engine,
     views: Views,
