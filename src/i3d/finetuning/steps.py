@@ -241,7 +241,8 @@ class Finetuner:
             log.warning("%s; distances to training clips are not stored", next(iter(features.lost.values())))
             return
         familiarity = familiarity_of(features, self.split.groups_N, self.split.train, config, seed=self.seed)
-        save_checkpoint(model, weights.state, weights.card, familiarity=familiarity, force=True)
+        with recorded_files(model.parent, model.parent / RECORD) as folder:
+            save_checkpoint(folder / model.name, weights.state, weights.card, familiarity=familiarity, force=True)
 
     def test(self, features: ClipFeatures, head: Head, indices: Sequence[int], model: Path) -> Evaluation:
         """Test the model on some clips; from their features if only the classifier was trained."""
