@@ -54,7 +54,7 @@ def diagnose(
             f"The {test} has only {tested}: the 95 % interval of the {name} is {percents}"
             f"{'.' if is_cross_validated else '; --cv-folds 5 tests on all clips.'}"
         )
-    if any(issue.kind in ("duplicates", "leak", "sources") for issue in issues):
+    if any(issue.kind in ("duplicates", "near-duplicates", "leak", "sources") for issue in issues):
         sentences.append("The scores may be too high: see the warnings about duplicates, sources and leaks.")
     return [*(sentences or ["No problem was found."]), *filter(None, [source_risk])]
 

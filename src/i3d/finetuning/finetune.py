@@ -21,9 +21,11 @@ from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.finetuning.data_issues import DataIssue
 from i3d.finetuning.defaults import Decision, choose, with_folds
 from i3d.finetuning.diagnosis import LayerGain, describe_folds, diagnose
+from i3d.finetuning.features import ClipFeatures
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.record import OWN_FILES, SPLIT, check_record, write_end, write_split, write_start
+from i3d.finetuning.shared_sources import SharedSources, group_near_duplicates, report_without
 from i3d.finetuning.steps import RECORD, START, CrossValidation, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder, check_outside
 from i3d.training.setup import check_sync_norms, check_training_runtime
@@ -102,7 +104,7 @@ def finetune(
         init=init, settings=settings, max_bad=max_bad, compute=compute, deterministic=deterministic, seed=seed,
         naming=naming, multi_label=multi_label, on_progress=on_progress,
     )  # fmt: skip
-    return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
+    return _run(tuner, stats, work_dir, options)
 
 
 def plan_finetuning(
@@ -169,7 +171,7 @@ def _feature_precision(compute: ComputeConfig, device: torch.device) -> Arithmet
     return "fp32" if precision == "fp16" else precision
 
 
-def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check: bool) -> FinetuneResult:
+def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, options: FinetuneOptions) -> FinetuneResult:
     """From the decisions to the model and its diagnosis."""
     folder, config = RunFolder(work_dir), tuner.config
     is_head, stop_signal = config.train_layers == "head", 0
@@ -180,12 +182,9 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
         write_start(work_dir, tuner, stats)
         if config.norms == "re-estimated":
             tuner = replace(tuner, weights=tuner.reestimate_norms())
-        features = tuner.extract_features()
-        if features.lost:
-            tuner, features = tuner.without_lost(features)
-            write_split(work_dir, tuner.annotations)
+        tuner, stats, shared, features = _compute_features(tuner, stats, options, work_dir)
         split = tuner.split
-        if overfit_check:
+        if options.overfit_check:
             tuner.check_overfit(features)
         head = tuner.fit_classifier(features, split.train, work_dir, (BEST, LAST) if is_head else (START,))
     finally:
@@ -195,7 +194,7 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
         folds = tuner.cross_validate(features, work_dir)
         evaluation, gain, stop_signal = folds.evaluation, folds.gain, folds.stop_signal
     if not is_head and not stop_signal:
-        stop_signal = tuner.train_layers(work_dir, split.train, split.validation, overfit_check=overfit_check)
+        stop_signal = tuner.train_layers(work_dir, split.train, split.validation, overfit_check=options.overfit_check)
         gain = gain or tuner.layer_gain(work_dir)
         if not stop_signal:
             tuner.add_familiarity(work_dir / BEST)
@@ -207,6 +206,7 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
     train_top1 = None if stats.multi_label or stop_signal else tuner.training_accuracy(features, head, work_dir)
     tuner.report("write report")
     diagnosis = _diagnose(tuner, stats, evaluation, of_folds, train_top1, gain)
+    diagnosis += report_without(tuner.split, shared, evaluation, of_folds, work_dir)
     metrics = None if evaluation is None else compute_metrics(evaluation)
     write_end(work_dir, evaluation, metrics, folds.fold_accuracies, of_folds, diagnosis, is_done=not stop_signal)
     return FinetuneResult(
@@ -224,6 +224,20 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
         num_computed=features.num_computed,
         stop_signal=stop_signal,
     )
+
+
+def _compute_features(
+    tuner: Finetuner, stats: DatasetStats, options: FinetuneOptions, work_dir: Path
+) -> tuple[Finetuner, DatasetStats, SharedSources, ClipFeatures]:
+    """The features of the clips that can be read, divided so that near-duplicates stay together."""
+    backbone, features = tuner.extract_features()
+    tuner, stats, shared = group_near_duplicates(tuner, stats, options, features, work_dir)
+    features = tuner.add_random_views(backbone, features)
+    if features.lost:
+        shared = shared.without(features.lost, len(tuner.annotations))
+        tuner, features = tuner.without_lost(features)
+    write_split(work_dir, tuner.annotations)
+    return tuner, stats, shared, features
 
 
 def _diagnose(

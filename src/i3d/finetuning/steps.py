@@ -108,28 +108,38 @@ class Finetuner:
         log.info(f"batch norms: statistics re-estimated on {counted(len(clips), 'clip')}")
         return replace(self.weights, state={name: value.cpu() for name, value in net.state_dict().items()})
 
-    def extract_features(self) -> ClipFeatures:
-        """Features of all clips as a test reads them, and of random views of the training clips."""
-        config, recipe, train_indices = self.config, self.config.recipe, self.split.train
-        device = pick_device(self.compute.device)
+    def extract_features(self) -> tuple[Backbone, ClipFeatures]:
+        """Features of all clips as a test reads them, and the network that computed them."""
+        recipe, device = self.config.recipe, pick_device(self.compute.device)
         net = build_backbone(self.weights, recipe.network)
-        backbone = Backbone(net, recipe.preprocessing, device=device, precision=config.precision)
-        common: dict[str, Any] = {"cache": self.compute.cache, "num_workers": self.compute.num_workers}
-        common |= {"seed": self.seed, "on_progress": self.on_progress}
-        common |= {"shorter": shorter_features(config.protocol, device.type)}
-        features = clip_features(backbone, self.clips, TestView(config.protocol, recipe.preprocessing), **common)
+        backbone = Backbone(net, recipe.preprocessing, device=device, precision=self.config.precision)
+        view = TestView(self.config.protocol, recipe.preprocessing)
+        return backbone, clip_features(backbone, self.clips, view, **self._feature_options(device.type))
+
+    def add_random_views(self, backbone: Backbone, features: ClipFeatures) -> ClipFeatures:
+        """These features and those of random views of the training clips, if there are any."""
+        config, train_indices = self.config, self.split.train
         if config.views > 1:
             view = TrainView(config.training.sampling, config.training.augmentation)
             if self.split.head_folds_N is not None:
                 train_indices = list(range(len(self.annotations)))
-            clips = self.clips.select(train_indices)
-            random = clip_features(
-                backbone, clips, view, num_draws=config.views - 1, stage="features of random views", **common
+            options = self._feature_options(backbone.engine.device.type)
+            options |= {"num_draws": config.views - 1, "stage": "features of random views"}
+            features = features.with_views(
+                clip_features(backbone, self.clips.select(train_indices), view, **options), train_indices
             )
-            features = features.with_views(random, train_indices)
         cache = printable(str(self.compute.cache.folder))
         log.info(f"features: {counted(features.num_computed, 'view')} computed, the others read from the cache {cache}")
         return features
+
+    def _feature_options(self, device: str) -> dict[str, Any]:
+        return {
+            "cache": self.compute.cache,
+            "num_workers": self.compute.num_workers,
+            "seed": self.seed,
+            "on_progress": self.on_progress,
+            "shorter": shorter_features(self.config.protocol, device),
+        }
 
     def without_lost(self, features: ClipFeatures) -> tuple[Self, ClipFeatures]:
         """Without the clips that could be read at first and not again; too many of them are an InputError."""
