@@ -48,6 +48,7 @@ def start(root, work_dir, *more, data="clips", **options):
 def moved(root, before, work_dir, name="best.safetensors"):
     """The state-dict keys whose tensors differ between two models."""
     one, other = state_of(root / before), state_of(root / work_dir / name)
+    one = {key: value for key, value in one.items() if not key.startswith("familiarity.")}  # beside the state
     return {key for key in one if one[key].shape != other[key].shape or not np.array_equal(one[key], other[key])}
 
 

@@ -59,7 +59,7 @@ def diagnose(
         test = "cross-validation" if is_cross_validated else "test"
         percents = format_interval(metrics.interval, factor=100, digits=0) + " %" * bool(metrics.interval)
         sentences.append(f"The {test} has only {tested}: the 95 % interval of the {name} is {percents}.")
-    if any(issue.kind in ("duplicates", "leak", "sources") for issue in issues):
+    if any(issue.kind in ("duplicates", "near-duplicates", "leak", "sources") for issue in issues):
         sentences.append("The scores may be too high: see the warnings about duplicates, sources and leaks.")
     sentences += [labels] * has_wrong_labels
     notes = [source_risk, "" if has_wrong_labels else labels]

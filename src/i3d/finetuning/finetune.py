@@ -31,6 +31,7 @@ from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.outcome import Outcome
 from i3d.finetuning.record import OWN_FILES, SPLIT, check_record, write_end, write_split, write_start
 from i3d.finetuning.selection import Candidate
+from i3d.finetuning.shared_sources import SharedSources, group_near_duplicates, report_without
 from i3d.finetuning.steps import RECORD, START, CrossValidation, Finetuner
 from i3d.finetuning.suspicious_labels import SuspiciousLabel
 from i3d.training.run_folder import BEST, LAST, RunFolder, check_outside
@@ -192,11 +193,7 @@ def _run(
         write_start(work_dir, tuner, stats)
         if tuner.config.norms == "re-estimated":
             tuner = replace(tuner, weights=tuner.reestimate_norms())
-        features = tuner.extract_features()
-        lost = tuple(features.lost.values())
-        if lost:
-            tuner, features = tuner.without_lost(features)
-            write_split(work_dir, tuner.annotations)
+        tuner, stats, shared, features, lost = _compute_features(tuner, stats, options, work_dir)
         if options.overfit_check:
             tuner.check_overfit(features)
         names = (BEST, LAST) if is_head else (START,)
@@ -207,6 +204,7 @@ def _run(
     outcome = replace(outcome, lost=lost)
     tuner.report("write report")
     diagnosis, steps = _diagnose(tuner, stats, outcome), _next_steps(tuner, stats, options, outcome, work_dir)
+    diagnosis += report_without(tuner.split, shared, outcome.evaluation, outcome.of_folds, work_dir)
     write_end(
         work_dir, tuner, stats, outcome,
         diagnosis=diagnosis, steps=steps, command=command, seconds=time.monotonic() - begun,
@@ -259,6 +257,21 @@ def _train_and_test(
         trains_layers, str(chosen), features.num_computed, evaluation, folds, of_folds, labels,
         train_top1=train_top1, gain=gain, overfit_checks=tuple(tuner.overfit_checks), stop_signal=stop_signal,
     )  # fmt: skip
+
+
+def _compute_features(
+    tuner: Finetuner, stats: DatasetStats, options: FinetuneOptions, work_dir: Path
+) -> tuple[Finetuner, DatasetStats, SharedSources, ClipFeatures, tuple[str, ...]]:
+    """The features of the clips that can be read, divided so that near-duplicates stay together; why others cannot."""
+    backbone, features = tuner.extract_features()
+    tuner, stats, shared = group_near_duplicates(tuner, stats, options, features, work_dir)
+    features = tuner.add_random_views(backbone, features)
+    lost = tuple(features.lost.values())
+    if lost:
+        shared = shared.without(features.lost, len(tuner.annotations))
+        tuner, features = tuner.without_lost(features)
+    write_split(work_dir, tuner.annotations)
+    return tuner, stats, shared, features, lost
 
 
 def _diagnose(tuner: Finetuner, stats: DatasetStats, outcome: Outcome) -> list[str]:

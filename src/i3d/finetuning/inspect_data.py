@@ -49,6 +49,7 @@ class DatasetStats:
     duplicates: tuple[tuple[int, int], ...] = ()  # pairs of clips with the same content
     unreadable: tuple[str, ...] = ()  # clips that are left out, with the reason
     source_risk: str = ""  # a sentence, if no source of the clips is known
+    drawn: tuple[int, ...] = ()  # clips whose split was drawn; the others have one in the list
 
     @property
     def num_clips(self) -> int:
@@ -89,7 +90,8 @@ def inspect_clips(
     splits_N = annotations.splits_N.copy()
     bad = [_why_bad(row, annotations) for row in report.rows if not is_readable(row)]
     check_num_bad(len(bad), len(report.rows), max_bad, next(iter(bad), ""))
-    clips = _split(annotations.select(readable), options, pairs, seed=seed)
+    undivided = annotations.select(readable)
+    clips = _split(undivided, options, pairs, seed=seed)
     splits_N[readable] = clips.splits_N
     issues = find_data_issues(replace(annotations, splits_N=splits_N), report)
     if fatal := [issue.message for issue in issues if issue.is_fatal]:
@@ -108,6 +110,7 @@ def inspect_clips(
         duplicates=tuple(pairs),
         unreadable=tuple(bad),
         source_risk=_source_risk(clips),
+        drawn=tuple(np.flatnonzero((undivided.splits_N < 0) & (clips.splits_N >= 0)).tolist()),
     )
     sha256_N, contents_N = tuple(row.sha256 for row in rows), tuple(contents[index] for index in readable)
     return Clips(clips, sha256_N, naming, contents_N), stats
@@ -279,12 +282,17 @@ def check_num_bad(num_bad: int, num_clips: int, max_bad: float | None, first: st
         )
 
 
+def validation_fraction(options: FinetuneOptions) -> float:
+    """The fraction of the clips without a split that is drawn for validation."""
+    return VAL_FRACTION if options.val_fraction is None else options.val_fraction
+
+
 def _split(
     clips: Annotations, options: FinetuneOptions, duplicates: list[tuple[int, int]], *, seed: int
 ) -> Annotations:
     """Draw validation clips if there are none."""
     has_split = bool((clips.splits_N >= 0).any())
-    fraction = VAL_FRACTION if options.val_fraction is None else options.val_fraction
+    fraction = validation_fraction(options)
     if options.cv_folds and not has_split:
         fraction = 0.0
     if not _lacks_validation(clips) or not fraction or len(set(clips.labels.tolist())) < 2:

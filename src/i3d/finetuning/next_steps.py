@@ -89,6 +89,8 @@ def _evidence(facts: RunFacts) -> Iterator[NextStep]:
             "Split the clips again, so that copies and sources stay on one side.",
             "i3d data split LIST --out split.csv --ignore-splits",
         )
+    if facts.has_issue("near-duplicates"):
+        yield NextStep("Leave the column `split` out: the split that is drawn has near-duplicates on one side.")
     if facts.stats.source_risk and not facts.options.group_by:
         yield NextStep("Name the source of each clip, in a column `group` or by its path.", "--group-by REGEX")
     num_groups = len(np.unique(split.groups_N))

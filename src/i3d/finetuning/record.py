@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -90,13 +90,15 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     }
     path, before = work_dir / RECORD, check_record(work_dir)
     record["started"] = (before or {}).get("started", time.strftime("%Y-%m-%dT%H:%M:%S%z"))
-    if path.exists() and any((work_dir / name).exists() for name in (BEST, RUN, "fold_1")):
+    is_resumed = path.exists() and any((work_dir / name).exists() for name in (BEST, RUN, "fold_1"))
+    if is_resumed:
         check_same_run(path, config)
     elif path.exists():
         (work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
         before = None if before is None else {WRITTEN: before.get(WRITTEN, {})}
     _write_record(path, before, record)  # the first file: `RunFolder.check_own`
-    write_split(work_dir, tuner.annotations)
+    if not (is_resumed and (work_dir / SPLIT).exists()):  # it may have been divided again by near-duplicates
+        write_split(work_dir, tuner.annotations)
     log.info(f"{printable(str(work_dir / SPLIT))}: the clips and their splits")
     log.info(format_decisions(tuner.config.decisions))
     _write_preview(work_dir, tuner)
@@ -127,6 +129,16 @@ def _write_record(path: Path, before: dict[str, Any] | None, new: dict[str, Any]
     record = json.loads(json.dumps({**(before or {}), **new}))
     if record != before:
         write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def read_value(work_dir: Path, key: str) -> Any:
+    """A value of the record; None if there is none."""
+    return (read_record(work_dir / RECORD) or {}).get(key)
+
+
+def write_values(work_dir: Path, values: Mapping[str, Any]) -> None:
+    """Add values to the record."""
+    _write_record(work_dir / RECORD, json.loads((work_dir / RECORD).read_bytes()), dict(values))
 
 
 def write_end(
@@ -163,7 +175,7 @@ def write_end(
             folder / REPORT, work_dir, tuner, stats, outcome,
             diagnosis=diagnosis, steps=steps, environment=environment, images=images,
         )  # fmt: skip
-    _write_record(work_dir / RECORD, json.loads((work_dir / RECORD).read_bytes()), record)
+    write_values(work_dir, record)
 
 
 def _write_labels(work_dir: Path, labels: LabelCheck) -> None:

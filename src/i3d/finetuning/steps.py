@@ -22,10 +22,11 @@ from i3d.evaluation.scorer import EvaluationOptions
 from i3d.finetuning.classifier import Doubles, Head
 from i3d.finetuning.defaults import FinetuneConfig
 from i3d.finetuning.diagnosis import LayerGain
+from i3d.finetuning.estimates import TrainingWork, describe_training, shorter_features, training_work
 from i3d.finetuning.features import Backbone, ClipFeatures, Clips, clip_features
 from i3d.finetuning.fitting import design_rows, familiarity_of, fit_head, score_clips, write_model
 from i3d.finetuning.inspect_data import MAX_BAD, Split, check_num_bad
-from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network
+from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network, time_steps
 from i3d.finetuning.selection import Candidate
 from i3d.models.engine.forward import forward
 from i3d.recipes.protocols import protocol_name
@@ -110,27 +111,38 @@ class Finetuner:
         log.info(f"batch norms: statistics re-estimated on {counted(len(clips), 'clip')}")
         return replace(self.weights, state={name: value.cpu() for name, value in net.state_dict().items()})
 
-    def extract_features(self) -> ClipFeatures:
-        """Features of all clips as a test reads them, and of random views of the training clips."""
-        config, recipe, train_indices = self.config, self.config.recipe, self.split.train
-        device = pick_device(self.compute.device)
+    def extract_features(self) -> tuple[Backbone, ClipFeatures]:
+        """Features of all clips as a test reads them, and the network that computed them."""
+        recipe, device = self.config.recipe, pick_device(self.compute.device)
         net = build_backbone(self.weights, recipe.network)
-        backbone = Backbone(net, recipe.preprocessing, device=device, precision=config.precision)
-        common: dict[str, Any] = {"cache": self.compute.cache, "num_workers": self.compute.num_workers}
-        common |= {"seed": self.seed, "on_progress": self.on_progress}
-        features = clip_features(backbone, self.clips, TestView(config.protocol, recipe.preprocessing), **common)
+        backbone = Backbone(net, recipe.preprocessing, device=device, precision=self.config.precision)
+        view = TestView(self.config.protocol, recipe.preprocessing)
+        return backbone, clip_features(backbone, self.clips, view, **self._feature_options(device.type))
+
+    def add_random_views(self, backbone: Backbone, features: ClipFeatures) -> ClipFeatures:
+        """These features and those of random views of the training clips, if there are any."""
+        config, train_indices = self.config, self.split.train
         if config.views > 1:
             view = TrainView(config.training.sampling, config.training.augmentation)
             if self.split.head_folds_N is not None:
                 train_indices = list(range(len(self.annotations)))
-            clips = self.clips.select(train_indices)
-            random = clip_features(
-                backbone, clips, view, num_draws=config.views - 1, stage="features of random views", **common
+            options = self._feature_options(backbone.engine.device.type)
+            options |= {"num_draws": config.views - 1, "stage": "features of random views"}
+            features = features.with_views(
+                clip_features(backbone, self.clips.select(train_indices), view, **options), train_indices
             )
-            features = features.with_views(random, train_indices)
         cache = printable(str(self.compute.cache.folder))
-        log.info(f"features: {features.num_computed} computed, the others read from the cache {cache}")
+        log.info(f"features: {counted(features.num_computed, 'view')} computed, the others read from the cache {cache}")
         return features
+
+    def _feature_options(self, device: str) -> dict[str, Any]:
+        return {
+            "cache": self.compute.cache,
+            "num_workers": self.compute.num_workers,
+            "seed": self.seed,
+            "on_progress": self.on_progress,
+            "shorter": shorter_features(self.config.protocol, device),
+        }
 
     def without_lost(self, features: ClipFeatures) -> tuple[Self, ClipFeatures]:
         """Without the clips that could be read at first and not again; too many of them are an InputError."""
@@ -179,22 +191,30 @@ class Finetuner:
         *,
         overfit_check: bool,
         subfolder: str = "",
+        num_trainings: int = 1,
     ) -> int:
         """Train layers in a subfolder, starting from the fitted classifier; the signal that stopped it, or 0.
 
-        It writes BEST: the best by validation, of which the start is one, or the last without validation clips.
+        The expected minutes of `num_trainings`, of which this is the first, are logged before (0: not). It writes BEST:
+        the best by validation, of which the start is one, or the last without validation clips.
         """
         folder = work_dir / subfolder
         training = self.config.training.model_copy(update={"init": str(folder / START)})
         recipe = self.config.recipe.model_copy(update={"training": training})
         clips, naming = self.annotations.select(list(train_indices)), self.clips.naming
         compute = replace(self.compute, precision=None)  # the recipe has the precision
+        work, times = self._work(folder, len(train_indices), len(validation)), None
+        few = draw_clips(clips, seed=self.seed)
+        common: dict[str, Any] = {"deterministic": self.deterministic, "seed": self.seed, "naming": naming}
         if overfit_check:
             self.report("overfit check")
-            few = draw_clips(clips, seed=self.seed)
-            common: dict[str, Any] = {"deterministic": self.deterministic, "seed": self.seed, "naming": naming}
-            self._report_check(overfit_network(recipe, clips, few, compute=compute, **common))
+            line, times = overfit_network(recipe, clips, few, compute=compute, **common)
+            self._report_check(line)
         self.report("prepare training")
+        if num_trainings and not work.is_complete:
+            times = times or time_steps(recipe, clips, few, compute=compute, **common)
+            device = pick_device(self.compute.device).type
+            log.info(describe_training(work, times, num_trainings=num_trainings, device=device))
         result = train(
             recipe,
             clips,
@@ -217,6 +237,9 @@ class Finetuner:
             log.warning("%s: %s", printable(str(folder)), result.how_it_stopped)
         return result.stop_signal
 
+    def _work(self, folder: Path, num_clips: int, num_validation: int) -> TrainingWork:
+        return training_work(self.config.training, self.config.train_layers, folder, num_clips, num_validation)
+
     def add_familiarity(self, model: Path) -> None:
         """Store the features of the training clips, by the network with its trained layers, in its checkpoint."""
         weights, config = load_weights(str(model)), self.config
@@ -235,7 +258,8 @@ class Finetuner:
             log.warning("%s; distances to training clips are not stored", next(iter(features.lost.values())))
             return
         familiarity = familiarity_of(features, self.split.groups_N, self.split.train, config, seed=self.seed)
-        save_checkpoint(model, weights.state, weights.card, familiarity=familiarity, force=True)
+        with recorded_files(model.parent, model.parent / RECORD) as folder:
+            save_checkpoint(folder / model.name, weights.state, weights.card, familiarity=familiarity, force=True)
 
     def test(self, features: ClipFeatures, head: Head, indices: Sequence[int], model: Path) -> Evaluation:
         """Test the model on some clips; from their features if only the classifier was trained."""
@@ -302,16 +326,20 @@ class Finetuner:
         num_folds, is_head = int(self.split.folds_N.max()) + 1, self.config.train_layers == "head"
         scores_NK = np.zeros((len(annotations), len(annotations.classes)))
         start_NK = np.zeros_like(scores_NK)
-        accuracies = []
+        accuracies, is_estimated = [], False
         for fold, (train_indices, test_indices) in enumerate(_folds(self.split.folds_N)):
             name = f"fold_{fold + 1}"
             (work_dir / name).mkdir(exist_ok=True)
             head, _ = self.fit_classifier(features, train_indices, work_dir, [f"{name}/{BEST if is_head else START}"])
             start_NK[test_indices] = score_clips(head, features, test_indices, self.config)
-            if not is_head and (
-                stop := self.train_layers(work_dir, train_indices, [], overfit_check=False, subfolder=name)
-            ):
-                return CrossValidation(stop_signal=stop)
+            if not is_head:
+                num_left = 0 if is_estimated else num_folds - fold
+                is_estimated |= not self._work(work_dir / name, len(train_indices), 0).is_complete
+                stop = self.train_layers(
+                    work_dir, train_indices, [], overfit_check=False, subfolder=name, num_trainings=num_left
+                )
+                if stop:
+                    return CrossValidation(stop_signal=stop)
             scores_NK[test_indices] = self.test(features, head, test_indices, work_dir / name / BEST).scores_NK
             if not recipe.multi_label:
                 labels = [annotations.labels_of(index)[0] for index in test_indices]
