@@ -19,7 +19,7 @@ from i3d.errors import counted, printable
 from i3d.evaluation.confusion import confusions, most_confused
 from i3d.evaluation.hardest_clips import select_hardest_clips
 from i3d.evaluation.intervals import format_interval
-from i3d.evaluation.metrics import Labels, Scores, average_precisions, calibration_bins
+from i3d.evaluation.metrics import Labels, Scores, accuracy_above, average_precisions, calibration_bins
 from i3d.evaluation.result import Evaluation, Metrics, cheapest_protocol, compute_metrics
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import ASSETS, write_atomically
@@ -92,6 +92,7 @@ def sections_of_test(evaluation: Evaluation, others: Sequence[Evaluation] = ()) 
             "pairs": confusions(metrics.confusion_KK),
             "matrix_classes": matrix_classes(metrics.confusion_KK),
             "bins": calibration_bins(probabilities_NK, evaluation.class_N),
+            "thresholds": accuracy_above(probabilities_NK, evaluation.class_N),
             "confidence": float(probabilities_NK.max(axis=1).mean()),
             "accuracy": evaluation.accuracy,  # of clips with scores
         }
