@@ -20,6 +20,10 @@ COMMANDS = {  # all flags without their dashes
         "max-decode-lag min-familiarity min-score model num-clips out precision protocol recipe "
         "runtime stream-weights streams top-k"
     ),
+    "timeline": (
+        "cache classes device enter flow-method force frames-fps json labels leave max-decode-lag min-gap min-length "
+        "model out precision recipe runtime segment-format smooth stride-seconds window-seconds"
+    ),
     "features": (
         "array-format cache crops dense device flow-method flow-model flow-recipe force fps grid layer "
         "mirror-crops model out padding precision preset recipe runtime streams stride window window-align"

@@ -24,7 +24,7 @@ def first(tmp_path_factory):
     first = tmp_path_factory.mktemp("first")
     make_folder(first / "clips", ("a", "b"), 3)
     save_tiny(first / "tiny.safetensors")
-    assert start(first, "one") == 12  # 6 clips with the test's view and a random one
+    assert start(first, "one") == 18  # 6 clips with the two views of the test and a random one
     return first
 
 
@@ -57,7 +57,7 @@ def test_a_clip_of_the_same_size_and_time_is_another(root):
     content[-1] ^= 1  # in the index, where nothing depends on it
     clip.write_bytes(content)
     os.utime(clip, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert start(root, "two") == 2  # the views of this clip
+    assert start(root, "two") == 3  # the views of this clip
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_clip_that_is_replaced_after_the_inspection_is_lost_and_not_cached(cle
         output = train(clean / "clips", clean / "one", clean / "tiny.safetensors", *common)
     assert f"{clips[0]}: it changed while it was read; run again when it is complete" in output
     clips[0].write_bytes(before)
-    assert start(clean, "two") == 2  # nothing was cached under the content that it had at the inspection
+    assert start(clean, "two") == 3  # nothing was cached under the content that it had at the inspection
 
 
 def best(root, work_dir):
@@ -85,11 +85,11 @@ def best(root, work_dir):
 
 @pytest.mark.slow
 def test_a_second_run_decodes_nothing_and_gives_the_same_bits(clean, monkeypatch):
-    """12 views: 6 clips with the test's views, and one random view of each, as all are training clips.
+    """18 views: 6 clips with the two views of a test, and one random view of each, as all are training clips.
 
     Nothing is opened but for the stills of the report, which is not written here.
     """
-    assert start(clean, "one", "--cv-folds", 2) == 12
+    assert start(clean, "one", "--cv-folds", 2) == 18
     before = best(clean, "one")
 
     def refuse(*_, **__):
@@ -109,8 +109,8 @@ def test_a_second_run_decodes_nothing_and_gives_the_same_bits(clean, monkeypatch
 def test_other_settings_give_other_features(root):
     drawn = 6
     assert start(root, "seed", "--seed", 1) == drawn  # of other random views; the test's views are the same
-    assert start(root, "precision", "--precision", "bf16") == 6 + drawn
-    assert start(root, "two", "--test-clips", 2) == 6
+    assert start(root, "precision", "--precision", "bf16") == 12 + drawn
+    assert start(root, "two", "--test-clips", 2) == 24
     assert start(root, "colours", "--set", "training.augmentation.brightness=0.3") == drawn
     save_tiny(root / "tiny.safetensors", labels=("other", "class", "names"), name="another")
     assert start(root, "labels") == 0  # the network below the classifier is the same
@@ -120,15 +120,15 @@ def test_other_settings_give_other_features(root):
 @pytest.mark.slow
 def test_a_clip_is_identified_by_its_content(clean):
     folds = ("--cv-folds", 2, "--views", 1)
-    assert start(clean, "one", *folds) == 6
+    assert start(clean, "one", *folds) == 12
     (clean / "clips" / "a" / "0.mp4").rename(clean / "clips" / "a" / "renamed.mp4")
     assert start(clean, "renamed", *folds) == 0
     shutil.copytree(clean / "clips", clean / "elsewhere")
     assert start(clean, "moved", *folds, data="elsewhere") == 0
     make_clip(clean / "clips" / "b" / "new.mp4", 1)
-    assert start(clean, "added", *folds) == 1
+    assert start(clean, "added", *folds) == 2
     make_clip(clean / "clips" / "b" / "new.mp4", 1, number=99)
-    assert start(clean, "changed", *folds) == 1
+    assert start(clean, "changed", *folds) == 2
 
 
 def npy(values):
@@ -151,7 +151,8 @@ def test_damaged_cache_files_are_computed_again(root):
     write_cached(files[2], npy(np.zeros((1, 5), np.float32)))
     for record in (root / "cache").rglob("*.record"):
         record.write_text("{")
-    assert start(root, "two") == 3
+    num_views = sum(len(np.load(io.BytesIO(content[32:]))) for content in whole[:3])
+    assert start(root, "two") == num_views
     assert [file.read_bytes() for file in files] == whole
     one, two = (state_of(root / work_dir / "best.safetensors") for work_dir in ("one", "two"))
     assert all(np.array_equal(value, two[name]) for name, value in one.items())

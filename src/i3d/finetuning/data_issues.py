@@ -21,7 +21,7 @@ from i3d.errors import counted, doubt_units, printable
 
 Kind = Literal[
     "one class", "few clips", "empty class", "unreadable", "damaged", "two classes", "duplicates", "twice", "leak",
-    "imbalance", "sources", "units",
+    "imbalance", "sources", "units", "near-duplicates",
 ]  # fmt: skip
 UNREADABLE: Final = ("missing", "empty", "unreadable", "no video", "crashed", "timeout", "too short")
 MAX_NAMES: Final = 5  # files that a message names

@@ -7,6 +7,7 @@ Letters in names: N clips, V views, C channels.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -22,16 +23,20 @@ from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, VideoError
+from i3d.finetuning.estimates import FeaturePace
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import network_input
 from i3d.models.network import VideoNetwork
-from i3d.recipes.settings import Preprocessing
+from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.utils.cache import Cache, cache_key
 from i3d.utils.device import Arithmetic, ComputeConfig
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
+from i3d.video.flow import describe_cost
 
 VERSION: Final = 3  # part of the cache key: increase it when the features change
 Floats = npt.NDArray[np.float32]
+
+log = logging.getLogger("i3d")
 
 
 class Backbone:
@@ -88,7 +93,7 @@ class ClipFeatures:
 
     values_NVC: Floats
     mirrored_NV: npt.NDArray[np.bool_]  # views that are mirrored into another class
-    num_computed: int  # draws that were not in the cache
+    num_computed: int  # views that were not in the cache
     lost: Mapping[int, str] = field(default_factory=dict)  # clips that could not be read, with the reason; all are 0
 
     def with_views(self, views: Self, indices: Sequence[int]) -> Self:
@@ -101,6 +106,10 @@ class ClipFeatures:
         mirrored_NV = np.concatenate([self.mirrored_NV, mirrored_NV], axis=1)
         lost = {indices[place]: reason for place, reason in views.lost.items()} | dict(self.lost)
         return type(self)(values_NVC, mirrored_NV, self.num_computed + views.num_computed, lost)
+
+    def first_views(self, number: int) -> Self:
+        """The features of only the first views of each clip: those of a test, which all clips have."""
+        return type(self)(self.values_NVC[:, :number], self.mirrored_NV[:, :number], self.num_computed)
 
     def select(self, chosen: Sequence[int]) -> Self:
         """The features of only these clips, which were all read."""
@@ -117,12 +126,14 @@ def clip_features(
     cache: Cache,
     num_workers: int = 2,
     stage: str = "features",
+    shorter: str = "",
     on_progress: ProgressCallback = ignore_progress,
 ) -> ClipFeatures:
     """Features of every view of every clip: `num_draws` random views for a `TrainView`, else the views of the protocol.
 
     Random views are seeded by the seed and the content of the clip, so that further clips do not change them.
-    Unreadable clips are `lost`; it is an InputError if all are.
+    Unreadable clips are `lost`; it is an InputError if all are. The expected minutes are logged after the first clips,
+    with what makes them `shorter`.
     """
     draws = range(num_draws if isinstance(view, TrainView) else 1)
     keys_ND = [
@@ -131,30 +142,47 @@ def clip_features(
     cached = ((key, cache.load_array(key)) for keys in keys_ND for key in keys)
     width = backbone.num_channels + 1
     features = {key: values for key, values in cached if values is not None and values.shape[1:] == (width,)}
-    total, num_computed, num_cached = sum(len(keys) for keys in keys_ND), 0, len(features)
-    on_progress(Progress(stage, num_cached, total, "view", reused=num_cached))
+    num_views = _num_views(view)  # of a clip and draw
+    num_draws, num_computed, num_cached = sum(len(keys) for keys in keys_ND), 0, num_views * len(features)
+
+    def report(name: str = "") -> None:
+        completed, total = num_views * len(features), num_views * num_draws
+        on_progress(Progress(stage, completed, total, "view", name=name, reused=num_cached))
+
+    report()
+    pace = FeaturePace(
+        stage, sum(key not in features for keys in keys_ND for key in keys),
+        num_views=num_views, num_cached=num_cached, num_workers=num_workers, shorter=shorter,
+    )  # fmt: skip
     lost: dict[int, str] = {}
     for draw in draws:
         missing = [index for index, keys in enumerate(keys_ND) if keys[draw] not in features and index not in lost]
         for place, values_VC in (
             _compute(backbone, clips.select(missing), view, draw, seed, cache, num_workers) if missing else ()
         ):
+            pace.count_clip()
             if reason := values_VC if isinstance(values_VC, str) else clips.change(missing[place]):
                 lost[missing[place]] = reason
                 continue
             assert not isinstance(values_VC, str)
             key = keys_ND[missing[place]][draw]
             cache.save_array(key, values_VC)
-            num_computed += key not in features
+            num_computed += num_views * (key not in features)
             features[key] = values_VC
-            name = clips.annotations.path(missing[place])
-            on_progress(Progress(stage, len(features), total, "view", name=name, reused=num_cached))
+            report(clips.annotations.path(missing[place]))
     rows = {i: np.concatenate([features[key] for key in keys]) for i, keys in enumerate(keys_ND) if i not in lost}
     if not rows:
         raise InputError(f"no clip can be read: {lost[0]}")
     rows_NVC = np.zeros((len(keys_ND), *next(iter(rows.values())).shape), np.float32)
     rows_NVC[list(rows)] = np.stack([*rows.values()])  # the last column is 1 for mirrored views
     return ClipFeatures(rows_NVC[..., :-1], rows_NVC[..., -1] > 0, num_computed, lost)
+
+
+def _num_views(view: TrainView | TestView) -> int:
+    """Views of a clip: of one draw, or of a test (equal ones are computed once)."""
+    if isinstance(view, TrainView):
+        return view.sampling.num_clips
+    return view.protocol.num_views if isinstance(view.protocol, ClipProtocol) else 1
 
 
 def _compute(
@@ -170,6 +198,8 @@ def _compute(
     dataset = ClipDataset(  # with all labels of a clip: a mirror may change any of them
         clips.annotations, view, seed=seed, naming=clips.naming, flow=flow, multi_label=True, seeds_N=seeds_N
     )
+    if dataset.computes_flow and flow is not None and isinstance(view, TestView):
+        log.info("%s; cached in %s", describe_cost(flow.method, short_side=flow.short_side), flow.cache.folder)
     loader = ClipLoader(dataset, batch_size=1, num_workers=num_workers, max_bad=1.0)
     for batch in loader.batches(epoch=draw):
         if batch.bad:  # in training, another clip stands in for it

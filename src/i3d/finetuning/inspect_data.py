@@ -47,7 +47,9 @@ class DatasetStats:
     multi_label: bool = False
     issues: tuple[DataIssue, ...] = ()
     duplicates: tuple[tuple[int, int], ...] = ()  # pairs of clips with the same content
+    unreadable: tuple[str, ...] = ()  # clips that are left out, with the reason
     source_risk: str = ""  # a sentence, if no source of the clips is known
+    drawn: tuple[int, ...] = ()  # clips whose split was drawn; the others have one in the list
 
     @property
     def num_clips(self) -> int:
@@ -88,7 +90,8 @@ def inspect_clips(
     splits_N = annotations.splits_N.copy()
     bad = [_why_bad(row, annotations) for row in report.rows if not is_readable(row)]
     check_num_bad(len(bad), len(report.rows), max_bad, next(iter(bad), ""))
-    clips = _split(annotations.select(readable), options, pairs, seed=seed)
+    undivided = annotations.select(readable)
+    clips = _split(undivided, options, pairs, seed=seed)
     splits_N[readable] = clips.splits_N
     issues = find_data_issues(replace(annotations, splits_N=splits_N), report)
     if fatal := [issue.message for issue in issues if issue.is_fatal]:
@@ -105,7 +108,9 @@ def inspect_clips(
         multi_label=multi_label,
         issues=tuple(issues),
         duplicates=tuple(pairs),
+        unreadable=tuple(bad),
         source_risk=_source_risk(clips),
+        drawn=tuple(np.flatnonzero((undivided.splits_N < 0) & (clips.splits_N >= 0)).tolist()),
     )
     sha256_N, contents_N = tuple(row.sha256 for row in rows), tuple(contents[index] for index in readable)
     return Clips(clips, sha256_N, naming, contents_N), stats
@@ -180,11 +185,21 @@ def _head_folds(
         return None, f"{few}, but fits to {num_clips:,} clips take long; 5 trains and tests on all"
     if options.norms == "re-estimated":
         return None, f"{few}, but re-estimated batch norms depend on the clips of all folds"
+    folds_N = assign_most_folds(annotations, stats.duplicates, seed=seed)
+    if folds_N is None:
+        return None, f"{few}, but clips of one group make no folds"
+    number = int(folds_N.max()) + 1
+    return folds_N, f"{few}: {number} folds of the features judge the classifier on all {num_clips}"
+
+
+def assign_most_folds(
+    annotations: Annotations, alike: Sequence[tuple[int, int]], *, seed: int
+) -> npt.NDArray[np.int64] | None:
+    """The fold (N) of each clip, of five folds or as many as the groups fill; None: there is one group."""
     for number in range(NUM_FOLDS, 1, -1):
         with suppress(InputError):  # too few groups
-            folds_N = assign_folds(annotations, number, seed=seed, alike=stats.duplicates)
-            return folds_N, f"{few}: {number} folds of the features judge the classifier on all {num_clips}"
-    return None, f"{few}, but clips of one group make no folds"
+            return assign_folds(annotations, number, seed=seed, alike=alike)
+    return None
 
 
 def _source_risk(clips: Annotations) -> str:
@@ -267,12 +282,17 @@ def check_num_bad(num_bad: int, num_clips: int, max_bad: float | None, first: st
         )
 
 
+def validation_fraction(options: FinetuneOptions) -> float:
+    """The fraction of the clips without a split that is drawn for validation."""
+    return VAL_FRACTION if options.val_fraction is None else options.val_fraction
+
+
 def _split(
     clips: Annotations, options: FinetuneOptions, duplicates: list[tuple[int, int]], *, seed: int
 ) -> Annotations:
     """Draw validation clips if there are none."""
     has_split = bool((clips.splits_N >= 0).any())
-    fraction = VAL_FRACTION if options.val_fraction is None else options.val_fraction
+    fraction = validation_fraction(options)
     if options.cv_folds and not has_split:
         fraction = 0.0
     if not _lacks_validation(clips) or not fraction or len(set(clips.labels.tolist())) < 2:

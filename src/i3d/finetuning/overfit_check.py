@@ -3,23 +3,27 @@
 Letters in names: N clips, V views, C channels.
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Self
 
 import numpy as np
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
+from i3d.data.loading.batch import Batch
 from i3d.errors import InputError, counted
 from i3d.evaluation.metrics import class_targets
 from i3d.finetuning.classifier import DesignMatrix, Doubles, fit_linear
+from i3d.finetuning.estimates import StepTimes
 from i3d.finetuning.features import Floats
 from i3d.recipes.augmentation import CenterCrop, Mixup
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Loss
 from i3d.training.setup import build_accelerator, build_loaders, build_train_state
-from i3d.training.step import train_step
+from i3d.training.step import TrainState, train_step
 from i3d.utils.device import ComputeConfig
 
 NUM_CLIPS: Final = 8
@@ -87,36 +91,101 @@ def overfit_network(
     deterministic: bool,
     seed: int,
     naming: FrameNaming | None,
-) -> str:
-    """Train the network on a few clips with the learning rate of the recipe; a line for the log.
+) -> tuple[str, StepTimes]:
+    """Train the network on a few clips with the learning rate of the recipe; a line for the log, and the times.
 
     It is an InputError if the loss is not finite, or a clip is still wrong after 30 steps.
     """
-    assert recipe.training is not None
-    plain = recipe.training.augmentation.model_copy(
-        update={"crop": CenterCrop(), "flip": 0.0, "brightness": 0.0, "contrast": 0.0, "mirrored": (), "no_flip": ()}
+    trainer = _FewClips.create(
+        recipe, annotations, few, compute=compute, deterministic=deterministic, seed=seed, naming=naming
     )
-    changes = {"augmentation": plain, "mixup": Mixup(), "balance": "none", "ema_decay": 0.0}
-    training = recipe.training.model_copy(update=changes)
-    network = recipe.network.model_copy(update={"dropout": 0.0})
-    plain_recipe = recipe.model_copy(update={"training": training, "network": network})
-    accelerator, clips = build_accelerator(training, compute), annotations.select(list(few))
-    loader, _ = build_loaders(
-        plain_recipe, clips, None, accelerator=accelerator, compute=compute, seed=seed, naming=naming, max_bad=0.0
-    )
-    state, base_lr, _ = build_train_state(
-        plain_recipe, clips, accelerator=accelerator, compute=compute, deterministic=deterministic, seed=seed, lr=None
-    )
-    batches = list(loader.batches())
     for step in range(MAX_STEPS):
-        output = train_step(state, batches, step=step, lr=base_lr)
-        loss, right = float(output.loss), int(output.num_right)
+        loss, right = trainer.run_step()
         if not np.isfinite(loss):
             break
         if right == len(few) and step + 1 >= MIN_STEPS:
             fits = f"the network fits {counted(len(few), 'clip')} in {counted(step + 1, 'step')}"
-            return f"overfit check passed: {fits}, loss {loss:.3f}"
+            return f"overfit check passed: {fits}, loss {loss:.3f}", trainer.times
     raise InputError(
         f"overfit check failed: after {step + 1} steps the network fits {right} of {len(few)} clips, with a loss of "
-        f"{loss:.3f}; change the learning rate {base_lr:g} (--lr), or correct the labels (`i3d data preview`)"
+        f"{loss:.3f}; change the learning rate {trainer.lr:g} (--lr), or correct the labels (`i3d data preview`)"
     )
+
+
+def time_steps(
+    recipe: Recipe,
+    annotations: Annotations,
+    few: Sequence[int],
+    *,
+    compute: ComputeConfig,
+    deterministic: bool,
+    seed: int,
+    naming: FrameNaming | None,
+) -> StepTimes:
+    """The times of training on a few clips, from one step after a warm-up step."""
+    trainer = _FewClips.create(
+        recipe, annotations, few, compute=compute, deterministic=deterministic, seed=seed, naming=naming
+    )
+    for _ in range(2):
+        trainer.run_step()
+    return trainer.times
+
+
+@dataclass
+class _FewClips:
+    """The network in training on a few clips, which stay in memory."""
+
+    state: TrainState
+    batches: list[Batch]
+    lr: float
+    load_seconds: float  # of all clips
+    step_seconds: list[float] = field(default_factory=list)
+    num_workers: int = 0
+
+    @classmethod
+    def create(
+        cls,
+        recipe: Recipe,
+        annotations: Annotations,
+        few: Sequence[int],
+        *,
+        compute: ComputeConfig,
+        deterministic: bool,
+        seed: int,
+        naming: FrameNaming | None,
+    ) -> Self:
+        """The clips without augmentation, and the network without dropout."""
+        assert recipe.training is not None
+        plain = recipe.training.augmentation.model_copy(
+            update={"crop": CenterCrop(), "flip": 0.0, "brightness": 0.0, "contrast": 0.0, "mirrored": (),
+                    "no_flip": ()}
+        )  # fmt: skip
+        changes = {"augmentation": plain, "mixup": Mixup(), "balance": "none", "ema_decay": 0.0}
+        training = recipe.training.model_copy(update=changes)
+        network = recipe.network.model_copy(update={"dropout": 0.0})
+        recipe = recipe.model_copy(update={"training": training, "network": network})
+        accelerator, clips = build_accelerator(training, compute), annotations.select(list(few))
+        loader, _ = build_loaders(
+            recipe, clips, None, accelerator=accelerator, compute=compute, seed=seed, naming=naming, max_bad=0.0
+        )
+        state, lr, _ = build_train_state(
+            recipe, clips, accelerator=accelerator, compute=compute, deterministic=deterministic, seed=seed, lr=None
+        )
+        started = time.monotonic()
+        batches = list(loader.batches())
+        return cls(state, batches, lr, time.monotonic() - started, num_workers=compute.num_workers)
+
+    def run_step(self) -> tuple[float, int]:
+        """One step on all clips: the loss, and how many clips are correct."""
+        started = time.monotonic()
+        output = train_step(self.state, self.batches, step=len(self.step_seconds), lr=self.lr)
+        loss, right = float(output.loss), int(output.num_right)  # they wait for the device
+        self.step_seconds.append(time.monotonic() - started)
+        return loss, right
+
+    @property
+    def times(self) -> StepTimes:
+        """Of a clip; the first step warms up and does not count."""
+        num_clips = sum(len(batch) for batch in self.batches)
+        is_parallel = self.num_workers > 0 and self.state.device.type != "cpu"
+        return StepTimes(min(self.step_seconds[1:]) / num_clips, self.load_seconds / num_clips, is_parallel)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,15 +17,17 @@ from i3d.data.loading.loader import ClipLoader
 from i3d.errors import counted, printable
 from i3d.evaluation.evaluate import evaluate
 from i3d.evaluation.metrics import top_k_accuracy
-from i3d.evaluation.result import Evaluation
+from i3d.evaluation.result import ClipRange, Evaluation
 from i3d.evaluation.scorer import EvaluationOptions
 from i3d.finetuning.classifier import Doubles, Head
 from i3d.finetuning.defaults import FinetuneConfig
 from i3d.finetuning.diagnosis import LayerGain
+from i3d.finetuning.estimates import TrainingWork, describe_training, shorter_features, training_work
 from i3d.finetuning.features import Backbone, ClipFeatures, Clips, clip_features
 from i3d.finetuning.fitting import design_rows, familiarity_of, fit_head, score_clips, write_model
 from i3d.finetuning.inspect_data import MAX_BAD, Split, check_num_bad
-from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network
+from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network, time_steps
+from i3d.finetuning.selection import Candidate
 from i3d.models.engine.forward import forward
 from i3d.recipes.protocols import protocol_name
 from i3d.training.logger import read_log
@@ -58,6 +60,7 @@ class CrossValidation:
 
     evaluation: Evaluation | None = None
     fold_accuracies: tuple[float, ...] = ()
+    of_head: Evaluation | None = None  # of the classifiers on the pretrained network
     gain: LayerGain | None = None
     stop_signal: int = 0
 
@@ -76,6 +79,7 @@ class Finetuner:
     seed: int
     on_progress: ProgressCallback
     max_bad: float | None = None  # the fraction of clips that may be unreadable; None: 0.1
+    overfit_checks: list[str] = field(default_factory=list)  # the lines of those that passed
 
     @property
     def annotations(self) -> Annotations:
@@ -107,27 +111,38 @@ class Finetuner:
         log.info(f"batch norms: statistics re-estimated on {counted(len(clips), 'clip')}")
         return replace(self.weights, state={name: value.cpu() for name, value in net.state_dict().items()})
 
-    def extract_features(self) -> ClipFeatures:
-        """Features of all clips as a test reads them, and of random views of the training clips."""
-        config, recipe, train_indices = self.config, self.config.recipe, self.split.train
-        device = pick_device(self.compute.device)
+    def extract_features(self) -> tuple[Backbone, ClipFeatures]:
+        """Features of all clips as a test reads them, and the network that computed them."""
+        recipe, device = self.config.recipe, pick_device(self.compute.device)
         net = build_backbone(self.weights, recipe.network)
-        backbone = Backbone(net, recipe.preprocessing, device=device, precision=config.precision)
-        common: dict[str, Any] = {"cache": self.compute.cache, "num_workers": self.compute.num_workers}
-        common |= {"seed": self.seed, "on_progress": self.on_progress}
-        features = clip_features(backbone, self.clips, TestView(config.protocol, recipe.preprocessing), **common)
+        backbone = Backbone(net, recipe.preprocessing, device=device, precision=self.config.precision)
+        view = TestView(self.config.protocol, recipe.preprocessing)
+        return backbone, clip_features(backbone, self.clips, view, **self._feature_options(device.type))
+
+    def add_random_views(self, backbone: Backbone, features: ClipFeatures) -> ClipFeatures:
+        """These features and those of random views of the training clips, if there are any."""
+        config, train_indices = self.config, self.split.train
         if config.views > 1:
             view = TrainView(config.training.sampling, config.training.augmentation)
             if self.split.head_folds_N is not None:
                 train_indices = list(range(len(self.annotations)))
-            clips = self.clips.select(train_indices)
-            random = clip_features(
-                backbone, clips, view, num_draws=config.views - 1, stage="features of random views", **common
+            options = self._feature_options(backbone.engine.device.type)
+            options |= {"num_draws": config.views - 1, "stage": "features of random views"}
+            features = features.with_views(
+                clip_features(backbone, self.clips.select(train_indices), view, **options), train_indices
             )
-            features = features.with_views(random, train_indices)
         cache = printable(str(self.compute.cache.folder))
-        log.info(f"features: {features.num_computed} computed, the others read from the cache {cache}")
+        log.info(f"features: {counted(features.num_computed, 'view')} computed, the others read from the cache {cache}")
         return features
+
+    def _feature_options(self, device: str) -> dict[str, Any]:
+        return {
+            "cache": self.compute.cache,
+            "num_workers": self.compute.num_workers,
+            "seed": self.seed,
+            "on_progress": self.on_progress,
+            "shorter": shorter_features(self.config.protocol, device),
+        }
 
     def without_lost(self, features: ClipFeatures) -> tuple[Self, ClipFeatures]:
         """Without the clips that could be read at first and not again; too many of them are an InputError."""
@@ -143,17 +158,21 @@ class Finetuner:
         self.report("overfit check")
         clips = self.annotations.select(self.split.train)
         values_NVC = features.values_NVC[self.split.train, : self.config.protocol.num_views]
-        log.info(overfit_head(values_NVC, clips, draw_clips(clips, seed=self.seed)))
+        self._report_check(overfit_head(values_NVC, clips, draw_clips(clips, seed=self.seed)))
+
+    def _report_check(self, line: str) -> None:
+        log.info(line)
+        self.overfit_checks.append(line)
 
     def fit_classifier(
         self, features: ClipFeatures, indices: Sequence[int], work_dir: Path, names: Sequence[str]
-    ) -> Head:
+    ) -> tuple[Head, Candidate]:
         """Fit the classifier on some clips, and write it with the whole network, under each of the names."""
         self.report("fit classifier")
         rows = design_rows(features, self.annotations, self.split.groups_N, indices, self.config)
-        head, description = fit_head(rows, self.config, seed=self.seed)
+        head, chosen = fit_head(rows, self.config, seed=self.seed)
         notes = {"clips": str(len(indices)), "seed": str(self.seed)}
-        notes |= {"started_from": self.init, "classifier": description}
+        notes |= {"started_from": self.init, "classifier": str(chosen)}
         familiarity = familiarity_of(features, self.split.groups_N, indices, self.config, seed=self.seed)
         with recorded_files(work_dir, work_dir / RECORD) as folder:
             for name in names:
@@ -161,8 +180,8 @@ class Finetuner:
                 write_model(
                     folder / name, self.weights, head, self.config.recipe, self.annotations.classes, notes, familiarity
                 )
-        log.info(f"classifier: {description}, fitted on {counted(len(indices), 'clip')}")
-        return head
+        log.info(f"classifier: {chosen}, fitted on {counted(len(indices), 'clip')}")
+        return head, chosen
 
     def train_layers(
         self,
@@ -172,22 +191,30 @@ class Finetuner:
         *,
         overfit_check: bool,
         subfolder: str = "",
+        num_trainings: int = 1,
     ) -> int:
         """Train layers in a subfolder, starting from the fitted classifier; the signal that stopped it, or 0.
 
-        It writes BEST: the best by validation, of which the start is one, or the last without validation clips.
+        The expected minutes of `num_trainings`, of which this is the first, are logged before (0: not). It writes BEST:
+        the best by validation, of which the start is one, or the last without validation clips.
         """
         folder = work_dir / subfolder
         training = self.config.training.model_copy(update={"init": str(folder / START)})
         recipe = self.config.recipe.model_copy(update={"training": training})
         clips, naming = self.annotations.select(list(train_indices)), self.clips.naming
         compute = replace(self.compute, precision=None)  # the recipe has the precision
+        work, times = self._work(folder, len(train_indices), len(validation)), None
+        few = draw_clips(clips, seed=self.seed)
+        common: dict[str, Any] = {"deterministic": self.deterministic, "seed": self.seed, "naming": naming}
         if overfit_check:
             self.report("overfit check")
-            few = draw_clips(clips, seed=self.seed)
-            common: dict[str, Any] = {"deterministic": self.deterministic, "seed": self.seed, "naming": naming}
-            log.info(overfit_network(recipe, clips, few, compute=compute, **common))
+            line, times = overfit_network(recipe, clips, few, compute=compute, **common)
+            self._report_check(line)
         self.report("prepare training")
+        if num_trainings and not work.is_complete:
+            times = times or time_steps(recipe, clips, few, compute=compute, **common)
+            device = pick_device(self.compute.device).type
+            log.info(describe_training(work, times, num_trainings=num_trainings, device=device))
         result = train(
             recipe,
             clips,
@@ -210,6 +237,9 @@ class Finetuner:
             log.warning("%s: %s", printable(str(folder)), result.how_it_stopped)
         return result.stop_signal
 
+    def _work(self, folder: Path, num_clips: int, num_validation: int) -> TrainingWork:
+        return training_work(self.config.training, self.config.train_layers, folder, num_clips, num_validation)
+
     def add_familiarity(self, model: Path) -> None:
         """Store the features of the training clips, by the network with its trained layers, in its checkpoint."""
         weights, config = load_weights(str(model)), self.config
@@ -228,7 +258,8 @@ class Finetuner:
             log.warning("%s; distances to training clips are not stored", next(iter(features.lost.values())))
             return
         familiarity = familiarity_of(features, self.split.groups_N, self.split.train, config, seed=self.seed)
-        save_checkpoint(model, weights.state, weights.card, familiarity=familiarity, force=True)
+        with recorded_files(model.parent, model.parent / RECORD) as folder:
+            save_checkpoint(folder / model.name, weights.state, weights.card, familiarity=familiarity, force=True)
 
     def test(self, features: ClipFeatures, head: Head, indices: Sequence[int], model: Path) -> Evaluation:
         """Test the model on some clips; from their features if only the classifier was trained."""
@@ -267,14 +298,21 @@ class Finetuner:
             return None
         return LayerGain(f"{BEST_BY[key]} on validation clips", values[0], max(later), is_selected=True)
 
-    def cross_validate_head(self, features: ClipFeatures, folds_N: npt.NDArray[np.int64]) -> Evaluation:
-        """Hold out each clip once, with a classifier on the features of the others; no layers are trained."""
+    def cross_validate_head(
+        self, features: ClipFeatures, folds_N: npt.NDArray[np.int64], chosen: Candidate | None = None
+    ) -> Evaluation:
+        """Hold out each clip once, with a classifier on the features of the others; no layers are trained.
+
+        With a chosen classifier, nothing is chosen in the folds, and the views are those of a test.
+        """
         annotations = self.annotations
+        if chosen is not None:
+            features = features.first_views(self.config.protocol.num_views)
         scores_NK = np.zeros((len(annotations), len(annotations.classes)))
         for number, (train_indices, test_indices) in enumerate(_folds(folds_N)):
             self.on_progress(Progress("cross-validation", number, int(folds_N.max()) + 1, "fold"))
             rows = design_rows(features, annotations, self.split.groups_N, train_indices, self.config)
-            head, _ = fit_head(rows, self.config, seed=self.seed)
+            head, _ = fit_head(rows, self.config, seed=self.seed, chosen=chosen)
             scores_NK[test_indices] = score_clips(head, features, test_indices, self.config)
         return self._evaluation_of_folds(scores_NK, folds_N)
 
@@ -288,16 +326,20 @@ class Finetuner:
         num_folds, is_head = int(self.split.folds_N.max()) + 1, self.config.train_layers == "head"
         scores_NK = np.zeros((len(annotations), len(annotations.classes)))
         start_NK = np.zeros_like(scores_NK)
-        accuracies = []
+        accuracies, is_estimated = [], False
         for fold, (train_indices, test_indices) in enumerate(_folds(self.split.folds_N)):
             name = f"fold_{fold + 1}"
             (work_dir / name).mkdir(exist_ok=True)
-            head = self.fit_classifier(features, train_indices, work_dir, [f"{name}/{BEST if is_head else START}"])
+            head, _ = self.fit_classifier(features, train_indices, work_dir, [f"{name}/{BEST if is_head else START}"])
             start_NK[test_indices] = score_clips(head, features, test_indices, self.config)
-            if not is_head and (
-                stop := self.train_layers(work_dir, train_indices, [], overfit_check=False, subfolder=name)
-            ):
-                return CrossValidation(stop_signal=stop)
+            if not is_head:
+                num_left = 0 if is_estimated else num_folds - fold
+                is_estimated |= not self._work(work_dir / name, len(train_indices), 0).is_complete
+                stop = self.train_layers(
+                    work_dir, train_indices, [], overfit_check=False, subfolder=name, num_trainings=num_left
+                )
+                if stop:
+                    return CrossValidation(stop_signal=stop)
             scores_NK[test_indices] = self.test(features, head, test_indices, work_dir / name / BEST).scores_NK
             if not recipe.multi_label:
                 labels = [annotations.labels_of(index)[0] for index in test_indices]
@@ -307,7 +349,7 @@ class Finetuner:
         evaluation, start = (self._evaluation_of_folds(values, self.split.folds_N) for values in (scores_NK, start_NK))
         metric = "mean average precision" if recipe.multi_label else "top-1 accuracy"
         gain = LayerGain(f"{metric} of all folds", start.accuracy, evaluation.accuracy, is_selected=False)
-        return CrossValidation(evaluation, tuple(accuracies), None if is_head else gain)
+        return CrossValidation(evaluation, tuple(accuracies), start, None if is_head else gain)
 
     def _evaluation_of_folds(self, scores_NK: Doubles, folds_N: npt.NDArray[np.int64]) -> Evaluation:
         model = f"{int(folds_N.max()) + 1} models, each trained on the other folds"
@@ -332,6 +374,8 @@ class Finetuner:
             num_views_N=(protocol.num_views,) * len(indices),
             multi_label=recipe.multi_label,
             bad=(),
+            ranges_N=tuple(ClipRange.from_clip(annotations[index]) for index in indices),
+            frame_naming=self.clips.naming,
         )
 
 

@@ -26,11 +26,11 @@ from .results import (
     print_runs,
     print_split,
     print_summary,
-    print_timeline,
     print_training,
 )
 from .segments import print_segment_scores
 from .tables import print_json, print_result, print_table
+from .timelines import print_timeline
 
 __all__ = [
     "PredictionLines",

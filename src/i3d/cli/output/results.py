@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from i3d.diagnostics.model_zoo import CheckpointRow, ModelZoo, RecipeRow, WeightsRow
     from i3d.features.compare import FeatureComparison, LikelyCause
     from i3d.inference.prediction import Prediction
-    from i3d.timelines.timeline import Timeline
     from i3d.training.runs import RunSummary
     from i3d.training.train import TrainResult
     from i3d.weights.convert import Conversion
@@ -82,30 +81,6 @@ def print_prediction(row: Prediction, *, json: bool, lines: PredictionLines | No
             print(f"unsure: {row.unsure}")
     else:
         print(lines.line(row))
-
-
-def print_timeline(row: Timeline, *, json: bool, many: bool) -> None:
-    """The segments of a video on stdout, a line each, and what is wrong with it on stderr."""
-    if row.error:
-        log.error(row.error)
-        return
-    for note in row.notes:
-        log.warning("%s: %s", printable(row.path), note)
-    if json:
-        return
-    if many:
-        print(printable(row.path))
-    width = max((cell_len(printable(segment.label)) for segment in row.segments), default=0)
-    for s in row.segments:
-        print(f"{clock(s.start):>12} {clock(s.stop):>12}  {set_cell_size(printable(s.label), width)}  {s.score:.2f}")
-
-
-def clock(seconds: float) -> str:
-    """1:02:03.400, or 2:03.400 of less than an hour."""
-    minutes, rest = divmod(round(1000 * seconds), 60_000)
-    hours, minutes = divmod(minutes, 60)
-    start = f"{hours}:{minutes:02}" if hours else f"{minutes}"
-    return f"{start}:{rest / 1000:06.3f}"
 
 
 def print_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: str, *, json: bool) -> None:

@@ -1,0 +1,243 @@
+"""What follows from near-duplicates: they stay on one side of the split and of folds, or the risk is measured.
+
+A split that was drawn is drawn again with each pair on one side; folds and the selection of the classifier treat a pair
+as one group. A split that the user gave stays: then the accuracy without the held-out near-duplicates is reported.
+
+Letters in names: N clips.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from i3d.data.annotations import Annotations
+from i3d.data.split import find_groups, split_annotations
+from i3d.errors import InputError, counted, printable
+from i3d.evaluation.intervals import format_interval
+from i3d.evaluation.result import Evaluation, compute_metrics
+from i3d.evaluation.result_file import metrics_as_dict
+from i3d.finetuning.data_issues import DataIssue
+from i3d.finetuning.features import ClipFeatures
+from i3d.finetuning.inspect_data import DatasetStats, Split, divide, validation_fraction
+from i3d.finetuning.near_duplicates import MAX_CLIPS, Pair, near_duplicates
+from i3d.finetuning.options import FinetuneOptions
+from i3d.finetuning.record import read_value, write_values
+from i3d.finetuning.steps import Finetuner
+
+PAIRS: Final = "near_duplicates"  # in the record
+WITHOUT: Final = "without_near_duplicates"
+MAX_NAMES: Final = 3  # pairs that a message names
+SAME_CLIP: Final = 0.9  # of the way from unrelated clips to another view of the same clip
+LARGEST: Final = 0.5  # fraction of the clips: a group that is larger leaves nothing to divide
+
+log = logging.getLogger("i3d")
+
+
+@dataclass(frozen=True)
+class SharedSources:
+    """Pairs of near-duplicates of different groups, the most alike first."""
+
+    pairs: tuple[Pair, ...] = ()
+
+    def without(self, lost: Mapping[int, str], num_clips: int) -> Self:
+        """Without some of the clips, at the indices of the others."""
+        place = {index: n for n, index in enumerate(n for n in range(num_clips) if n not in lost)}
+        return type(self)(tuple((place[a], place[b]) for a, b in self.pairs if a in place and b in place))
+
+    def across(self, held_out: Sequence[int], train: Sequence[int]) -> list[Pair]:
+        """Pairs of a held-out clip and a training clip, in this order."""
+        held, trained = set(held_out), set(train)
+        both = [pair for a, b in self.pairs for pair in ((a, b), (b, a))]
+        return [(a, b) for a, b in both if a in held and b in trained]
+
+    def across_folds(self, folds_N: npt.NDArray[np.int64]) -> list[Pair]:
+        """Pairs in two folds: each clip is tested by a model that has read the other; in both orders."""
+        return [pair for a, b in self.pairs if folds_N[a] != folds_N[b] for pair in ((a, b), (b, a))]
+
+
+def group_near_duplicates(
+    tuner: Finetuner, stats: DatasetStats, options: FinetuneOptions, features: ClipFeatures, work_dir: Path
+) -> tuple[Finetuner, DatasetStats, SharedSources]:
+    """Find near-duplicates and regroup the clips by them. A resumed run takes the pairs from its record.
+
+    Features of another machine differ in rounding: its pairs, and with them its split, could be others.
+    """
+    annotations = tuner.annotations
+    degrees = _recorded_pairs(work_dir, len(annotations))
+    if degrees is None:
+        degrees = _search(tuner, features)
+        rows = [
+            {"clips": pair, "names": [annotations.name(index) for index in pair], "alike": round(degree, 3)}
+            for pair, degree in degrees.items()
+        ]
+        write_values(work_dir, {PAIRS: rows})
+    if not degrees:
+        return tuner, stats, SharedSources()
+    pairs = list(degrees)
+    regrouped, reason = _regroup(tuner, stats, options, pairs)
+    shared = SharedSources(tuple(pairs))
+    line = f"{counted(len(pairs), 'pair')} of clips are near-duplicates, probably of one source"
+    log.info(printable(f"{line} ({_named(annotations, pairs)}): {reason}"))
+    issues = [*_doubtful_labels(annotations, degrees), *_risks(annotations, regrouped.split, shared)]
+    for issue in issues:
+        log.warning(issue.message)
+    risk = stats.source_risk and _remaining_risk(len(pairs))
+    return regrouped, replace(stats, issues=(*stats.issues, *issues), source_risk=risk), shared
+
+
+def _recorded_pairs(work_dir: Path, num_clips: int) -> dict[Pair, float] | None:
+    """The pairs of an earlier start of this run; None: they were not searched, or the record was edited."""
+    try:
+        rows = read_value(work_dir, PAIRS)
+        degrees = {(int(row["clips"][0]), int(row["clips"][1])): float(row["alike"]) for row in rows}
+    except (TypeError, KeyError, IndexError, ValueError):
+        return None
+    return degrees if all(0 <= index < num_clips for pair in degrees for index in pair) else None
+
+
+def _search(tuner: Finetuner, features: ClipFeatures) -> dict[Pair, float]:
+    """Near-duplicates among the clips that could be read."""
+    annotations = tuner.annotations
+    chosen = [index for index in range(len(annotations)) if index not in features.lost]
+    if len(chosen) > MAX_CLIPS:
+        log.info(f"near-duplicates are not searched: {len(chosen):,} clips are more than {MAX_CLIPS:,}")
+        return {}
+    labels = [annotations.labels_of(index) for index in chosen]
+    degrees = near_duplicates(features.values_NVC[chosen], labels, tuner.split.groups_N[chosen])
+    return {(chosen[a], chosen[b]): degree for (a, b), degree in degrees.items()}
+
+
+def _regroup(
+    tuner: Finetuner, stats: DatasetStats, options: FinetuneOptions, pairs: list[Pair]
+) -> tuple[Finetuner, str]:
+    """With the clips of each pair in one group, and what follows; or as it was, if groups would be too large."""
+    annotations, alike = tuner.annotations, (*stats.duplicates, *pairs)
+    sizes = np.bincount(find_groups(annotations, None, alike)[0])
+    if sizes.max() > max(LARGEST * len(annotations), np.bincount(tuner.split.groups_N).max()):
+        return tuner, f"they chain {sizes.max()} of {len(annotations)} clips into one group, so that groups ignore them"
+    try:
+        if stats.drawn:
+            annotations = _draw_again(annotations, stats, options, alike, seed=tuner.seed)
+        split = divide(annotations, replace(stats, duplicates=alike), options, seed=tuner.seed)
+    except InputError:  # too few groups, or a group in two splits of the list
+        return tuner, "too few groups would remain, so that groups ignore them"
+    before = tuner.split
+    if before.head_folds_N is None and split.head_folds_N is not None:  # what was decided and printed
+        split = replace(split, head_folds_N=None, folds_reason=before.folds_reason)
+    where = "on one side of the split and in one fold" if split.num_folds else "on one side of the split"
+    if split.folds_N is not None:
+        where = "in one fold"
+    given = "" if stats.drawn or split.folds_N is not None else ", as far as the split of the list allows"
+    clips = replace(tuner.clips, annotations=annotations)
+    return replace(tuner, clips=clips, split=split), f"each pair stays {where}{given}"
+
+
+def _draw_again(
+    annotations: Annotations, stats: DatasetStats, options: FinetuneOptions, alike: Sequence[Pair], *, seed: int
+) -> Annotations:
+    """The clips whose split was drawn, divided by these groups."""
+    splits_N = annotations.splits_N.copy()
+    splits_N[list(stats.drawn)] = -1
+    undivided = replace(annotations, splits_N=splits_N)
+    return split_annotations(undivided, val=validation_fraction(options), seed=seed, alike=alike).annotations
+
+
+def _doubtful_labels(annotations: Annotations, degrees: Mapping[Pair, float]) -> list[DataIssue]:
+    """The issue of pairs that are as alike as two views of a clip, and of different classes.
+
+    Less similar pairs are clips of one source with different actions, as a scene before and during an event.
+    """
+    pairs = [
+        (a, b)
+        for (a, b), degree in degrees.items()
+        if degree >= SAME_CLIP and set(annotations.labels_of(a)) != set(annotations.labels_of(b))
+    ]
+    are = "of near-duplicates is" if len(pairs) == 1 else "of near-duplicates are"
+    message = (
+        f"{counted(len(pairs), 'pair')} {are} as alike as two views of a clip, and of two classes "
+        f"({_named(annotations, pairs)}): one label may be wrong"
+    )
+    return [DataIssue("two classes", printable(message))] * bool(pairs)
+
+
+def _named(annotations: Annotations, pairs: Sequence[Pair]) -> str:
+    named = ", ".join(f"{annotations.name(a)} ~ {annotations.name(b)}" for a, b in pairs[:MAX_NAMES])
+    return named + ", ..." * (len(pairs) > MAX_NAMES)
+
+
+def _risks(annotations: Annotations, split: Split, shared: SharedSources) -> list[DataIssue]:
+    """The issues of clips that are tested by a model which was trained on a near-duplicate."""
+    folds_N = split.folds_N if split.folds_N is not None else split.head_folds_N
+    across_folds = [] if folds_N is None else shared.across_folds(folds_N)
+    issues = []
+    for pairs, tested, trained in (
+        (shared.across(split.test, split.train), f"{len(split.test)} held-out clips", "training clips"),
+        (across_folds, f"{len(annotations)} clips", "clips in another fold"),
+    ):
+        num_clips = len({held for held, _ in pairs})
+        are = "is a near-duplicate" if num_clips == 1 else "are near-duplicates"
+        named = _named(annotations, [*{frozenset(pair): pair for pair in reversed(pairs)}.values()][::-1])
+        todo = "the accuracy may be too high; put them in one group (column `group`)"
+        message = f"{num_clips} of {tested} {are} of {trained} ({named}): {todo}"
+        issues += [DataIssue("near-duplicates", printable(message))] * bool(pairs)
+    return issues
+
+
+def _remaining_risk(num_pairs: int) -> str:
+    return (
+        "The sources of the clips are unknown (a column `group`, or --group-by): "
+        f"{counted(num_pairs, 'pair')} of near-duplicates were detected by features, but clips of one source that "
+        "differ more can be in training and test."
+    )
+
+
+def report_without(
+    split: Split, shared: SharedSources, evaluation: Evaluation | None, of_folds: Evaluation | None, work_dir: Path
+) -> list[str]:
+    """Sentences about the accuracy without held-out near-duplicates of training clips; its metrics are recorded."""
+    tested: dict[str, tuple[Evaluation | None, Sequence[int], list[Pair]]] = {
+        "test": (evaluation, split.test, shared.across(split.test, split.train))
+    }
+    for key, result, folds_N in (
+        ("test", evaluation, split.folds_N),
+        ("cross_validation", of_folds, split.head_folds_N),
+    ):
+        if folds_N is not None:
+            tested[key] = result, range(len(folds_N)), shared.across_folds(folds_N)
+    sentences, metrics = [], {}
+    for key, (result, indices, across) in tested.items():
+        if result is not None and (without := accuracy_without(result, indices, across)):
+            sentences.append(without[0])
+            metrics[key] = without[1]
+    write_values(work_dir, {WITHOUT: metrics})
+    return sentences
+
+
+def accuracy_without(
+    evaluation: Evaluation, indices: Sequence[int], across: Sequence[Pair]
+) -> tuple[str, dict[str, Any]] | None:
+    """A sentence about the accuracy without the held-out near-duplicates of training clips, and its metrics.
+
+    `indices` are those of the evaluated clips. None if no clip is a near-duplicate, or all are.
+    """
+    duplicates = {held for held, _ in across}
+    rest = [n for n, index in enumerate(indices) if index not in duplicates]
+    if not rest or len(rest) == len(indices):
+        return None
+    others = evaluation.select(rest)
+    metrics, whole = compute_metrics(others), compute_metrics(evaluation)
+    name = "mean average precision" if evaluation.multi_label else "top-1"
+    num_duplicates = counted(
+        len(indices) - len(rest), "clip that is a near-duplicate", "clips that are near-duplicates"
+    )
+    sentence = (
+        f"Without the {num_duplicates} of training clips, the {name} is {metrics.accuracy:.4f} on "
+        f"{counted(len(rest), 'clip')} (95 % interval {format_interval(metrics.interval)}); with all clips it is "
+        f"{whole.accuracy:.4f}."
+    )
+    return sentence, metrics_as_dict(others, metrics)
