@@ -47,8 +47,8 @@ TOPICS: Final = (
     Topic("camera", "", "live video: use ffmpeg to record a part, or MMAction2's webcam demo"),
     Topic(
         "when",
-        "`i3d features clip.mp4 --out features --preset localisation-16-25fps`: the input of such models",
-        "times of actions in a video: use ActionFormer or OpenTAD",
+        "`i3d timeline clip.mp4 --out segments.csv`: segments, by sliding windows; features for other models",
+        "networks trained to localise: use ActionFormer or OpenTAD",
     ),
     Topic("where", "", "who does what: use MMAction2 (AVA); objects: Ultralytics YOLO"),
     Topic("skeletons", "", "poses: use MMAction2's PoseC3D or PYSKL"),

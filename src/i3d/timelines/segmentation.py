@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from i3d.data.segments.segment import PRECISION, Segment
+from i3d.data.segments.segment import PRECISION, UNKNOWN, Segment
 from i3d.recipes.settings import Settings
 
-UNKNOWN: Final = "unknown"  # no class is on
 OFF: Final = -1
 Scores = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
