@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+import i3d
 from i3d.data.segments.read import read_segments
 from support.commands import run_here
 from support.finetuning_runs import frames_of, make_folder, save_tiny, train
@@ -48,6 +49,16 @@ def test_every_boundary_is_within_a_stride(model, tmp_path, fps):
     stride = 4 / 25
     assert [segment.start for segment in known] == pytest.approx(starts[:-1], abs=2 * stride)
     assert known[-1].stop == pytest.approx(starts[-1], abs=0.05)
+
+
+def test_from_python(model, tmp_path):
+    video = make_video(tmp_path / "long.mp4", PARTS)
+    one = i3d.timeline(str(video), model=model, device="cpu")
+    both = i3d.timeline([str(video), str(tmp_path / "absent.mp4")], model=model, device="cpu")
+    assert both[0] == one
+    assert (both[1].segments, "no such file" in both[1].error) == ((), True)
+    with pytest.raises(i3d.InputError, match="no class 'pink'; it has 'blue'"):
+        i3d.timeline(str(video), model=model, only_labels=["pink"], device="cpu")
 
 
 def test_labels_restrict_and_json_has_all(model, tmp_path):

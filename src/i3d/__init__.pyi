@@ -6,6 +6,7 @@ from . import finetuning as finetuning
 from . import inference as inference
 from . import models as models
 from . import recipes as recipes
+from . import timelines as timelines
 from . import training as training
 from . import video as video
 from . import weights as weights
@@ -23,6 +24,8 @@ from .inference.prediction import Prediction as Prediction
 from .inference.prediction import Predictions as Predictions
 from .inference.predictor import Predictor as Predictor
 from .inference.two_stream import TwoStreams as TwoStreams
+from .timelines.api import timeline as timeline
+from .timelines.find import Timeline as Timeline
 from .training.train import train as train
 from .utils.device import ComputeConfig as ComputeConfig
 from .utils.progress import Progress as Progress

@@ -10,7 +10,7 @@ from i3d.cli.messages import log
 from i3d.errors import printable
 
 if TYPE_CHECKING:
-    from i3d.timelines.timeline import Timeline
+    from i3d.timelines.find import Timeline
 
 
 def print_timeline(row: Timeline, *, json: bool, many: bool) -> None:

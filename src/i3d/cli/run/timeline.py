@@ -15,9 +15,9 @@ from i3d.data.resume import ResumeLog, finish_log
 from i3d.data.segments.write import write_segments
 from i3d.errors import InputError, counted, printable
 from i3d.inference.predictor import Predictor
-from i3d.timelines import timeline as timelines
+from i3d.timelines import find as timelines
+from i3d.timelines.find import BETWEEN, Block, Timeline, TimelineFinder, find_timelines
 from i3d.timelines.segmentation import SegmentSettings
-from i3d.timelines.timeline import BETWEEN, Block, Timeline, TimelineFinder, find_timelines
 from i3d.video.base import Limits
 from i3d.weights.pretrained import DEFAULT
 

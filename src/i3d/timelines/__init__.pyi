@@ -1,0 +1,4 @@
+from .api import timeline as timeline
+from .find import Timeline as Timeline
+from .segmentation import SegmentSettings as SegmentSettings
+from .segmentation import find_segments as find_segments
