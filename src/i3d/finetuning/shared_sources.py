@@ -86,7 +86,7 @@ def group_near_duplicates(
     issues = [*_doubtful_labels(annotations, degrees), *_risks(annotations, regrouped.split, shared)]
     for issue in issues:
         log.warning(issue.message)
-    risk = stats.source_risk and _remaining_risk(len(pairs))
+    risk = stats.source_risk and _remaining_risk(len(pairs), before=stats.source_risk)
     return regrouped, replace(stats, issues=(*stats.issues, *issues), source_risk=risk), shared
 
 
@@ -188,11 +188,13 @@ def _risks(annotations: Annotations, split: Split, shared: SharedSources) -> lis
     return issues
 
 
-def _remaining_risk(num_pairs: int) -> str:
+def _remaining_risk(num_pairs: int, *, before: str) -> str:
+    """The sentence about unknown sources where some were found; a hint of how to name them stays."""
+    _, _, hint = before.partition("; ")
     return (
         "The sources of the clips are unknown (a column `group`, or --group-by): "
         f"{counted(num_pairs, 'pair')} of near-duplicates were detected by features, but clips of one source that "
-        "differ more can be in training and test."
+        f"differ more can be in training and test{f'; {hint}' if hint else '.'}"
     )
 
 
