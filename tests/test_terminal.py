@@ -79,7 +79,7 @@ RUNS = {  # words, and the stages that bars name
                         cache="{new}.cache")[1:]],
         ["starting", "check clips", "compare clips", "draw preview", "features", "features of random views",
          "overfit check", "fit classifier", "overfit check", "prepare training", "validate", "train", "validate",
-         "test", "cross-validation", "write report"],
+         "features of the trained network", "test", "cross-validation", "write report"],
     ),
 }  # fmt: skip
 
