@@ -19,6 +19,7 @@ from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_as_packed, is_packed
 from i3d.errors import InputError, check_not_empty, quoted
 from i3d.utils.arguments import checks_types
+from i3d.utils.remote import as_address, why_no_file
 from i3d.utils.text import clip_lines, is_json_object, line_error, parse_json, read_lines, read_text
 
 Format = Literal[
@@ -61,6 +62,8 @@ def read_annotations(
         raise InputError(f"split {split!r}: not one of {', '.join(SPLITS)}")
     source, root = Path(source), None if root is None else Path(root)
     if not source.exists():
+        if ":/" in str(source) and (why := why_no_file(str(source))):
+            raise InputError(f"{as_address(str(source))}: {why}")
         raise InputError(f"{source}: no such file or folder; check the path")
     if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
         raise InputError(f"{source}: is a video; give a list of videos, or a folder of classes")
