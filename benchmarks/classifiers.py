@@ -95,7 +95,7 @@ def main() -> None:
     threads = torch.get_num_threads()
     out = result_path(asked.out, "classifiers", threads=threads).with_suffix(".csv")
     for path in asked.lists:
-        annotations, name = read_annotations(path), _name(path)
+        annotations, name = read_annotations(path), list_name(path)
         features, minutes = saved_features(annotations, asked.features and asked.features / f"{name}.npz")
         for row, ingredients in zip(rows, ROWS, strict=True):
             result = judge(annotations, features, ingredients)
@@ -108,7 +108,7 @@ def main() -> None:
     print(f"{machine_name(threads)}: {out}")
 
 
-def _name(path: Path) -> str:
+def list_name(path: Path) -> str:
     """fights of fights/index.csv, tour of tour/clips/clips.csv."""
     return path.parent.parent.name if path.stem == path.parent.name else path.parent.name
 

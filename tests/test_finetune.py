@@ -212,7 +212,7 @@ def test_several_clips_of_a_video_and_mirrored_classes(root, tmp_path):
 @pytest.mark.slow
 def test_several_labels_of_a_clip(root):
     rows = [
-        f"{CLASSES[i % 2]}/{i // 2}.mp4,{('a', 'b', 'a;b')[i % 3]},{'val' if i > 9 else 'train'}" for i in range(14)
+        f"{CLASSES[i % 2]}/{i // 2}.mp4,{('a', 'b', 'a|b')[i % 3]},{'val' if i > 9 else 'train'}" for i in range(14)
     ]
     write_csv(root / "clips" / "many.csv", rows, header="path,label,split")
     output = start(root, "many", "--multi-label", data="clips/many.csv", draw=True)

@@ -12,8 +12,8 @@ from support.rendering import encode
 
 FAST = ("--views", 1, "--head", "prototype", "--precision", "fp32")
 OUTPUTS = (
-    "split.csv", "split.classes.txt", "test.json", "confusion.png", "report.html", "best.safetensors",
-    "last.safetensors",
+    "split.csv", "split.classes.txt", "test.json", "confusion.png", "report.html", "labels.csv",
+    "best.safetensors", "last.safetensors",
 )  # fmt: skip
 
 

@@ -136,7 +136,7 @@ def test_layers_trained_in_folds_are_compared_with_their_start(root):
     )
     assert decision_in(record) == ("2", "set by you")
     assert "Training layers did not help: the top-1 accuracy of all folds is" in output
-    assert "--train-layers head trains the classifier alone" in output
+    assert "next: Train the classifier alone, which is as good and faster: --train-layers head" in output
 
 
 @pytest.mark.parametrize("is_selected", [True, False])

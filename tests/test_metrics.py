@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from i3d.cli.output import print_evaluation
 from i3d.evaluation.metrics import (
+    accuracy_above,
     calibration_error,
     class_metrics,
     confusion_matrix,
@@ -51,6 +52,12 @@ def test_confusion_against_a_loop(drawn):
     for scores_K, label in zip(scores_NK, labels_N, strict=True):
         expected[label, min(k for k in range(len(scores_K)) if scores_K[k] == scores_K.max())] += 1
     assert (confusion_matrix(scores_NK, labels_N) == expected).all()
+
+
+def test_clips_above_a_minimum_score_by_hand():
+    probabilities = [[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.5, 0.5]]
+    rows = accuracy_above(probabilities, [0, 1, 1, 0], min_scores=(0.5, 0.65, 0.95))
+    assert [(row.num_clips, row.num_correct) for row in rows] == [(4, 3), (2, 2), (0, 0)]
 
 
 def test_calibration_by_hand():

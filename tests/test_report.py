@@ -3,7 +3,6 @@
 import base64
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -12,53 +11,21 @@ import pytest
 from i3d.evaluation.confusion import confusions, draw_confusion, most_confused, row_fractions
 from i3d.evaluation.hardest_clips import middle_frames, read_stills, select_hardest_clips
 from i3d.evaluation.intervals import format_interval
-from i3d.evaluation.metrics import average_precisions, calibration_bins, calibration_error, mean_average_precision
+from i3d.evaluation.metrics import (
+    accuracy_above,
+    average_precisions,
+    calibration_bins,
+    calibration_error,
+    mean_average_precision,
+)
 from i3d.evaluation.report import matrix_classes, write_report
 from i3d.evaluation.result import BadClip, compute_metrics
 from i3d.utils.drawing import DPI
 from support.evaluations import make_evaluation
+from support.pages import Page
 from support.rendering import render
 
 HOSTILE = '<script>alert("1")</script>'
-VOID = {"meta", "img", "br", "link"}
-
-
-class Page(HTMLParser):
-    """What a page shows and loads; its tags must be closed in order."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.words, self.open, self.tables = [], [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag == "table":
-            self.tables.append([])
-        if tag == "tr":
-            self.tables[-1].append([])
-        if tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"script", "style"} & set(self.open):
-            self.words.append(data)
-            if {"td", "th"} & set(self.open):
-                self.tables[-1][-1][-1] += data.strip()
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
-
-    def values(self, name):
-        return [attributes[name] for _, attributes in self.tags if name in attributes]
 
 
 def evaluation_of(num_classes=3, num_clips=60, *, classes=None, files=None, bad=(), multi_label=False, seed=0):
@@ -108,7 +75,11 @@ def test_every_number_is_that_of_the_evaluation(tmp_path):
     assert f"Calibration error {percent(metrics.calibration)}" in page.text
     for words in (evaluation.protocol, evaluation.recipe, evaluation.model, evaluation.data, "My test", "Second."):
         assert words in page.text
-    pairs, matrix, classes = page.tables
+    pairs, matrix, thresholds, classes = page.tables
+    rows = accuracy_above(evaluation.probabilities_NK, evaluation.class_N)
+    assert [row[:2] for row in thresholds[1:]] == [
+        [str(row.min_score), percent(row.num_clips / 100)] for row in rows if row.num_clips
+    ]
     assert [row[:4] for row in pairs[1:]] == [
         [f"class {p.true}", f"class {p.predicted}", str(p.num_clips), percent(p.fraction)]
         for p in confusions(metrics.confusion_KK)[:20]
@@ -198,7 +169,7 @@ def test_many_classes_show_those_that_are_confused_most(tmp_path):
     evaluation = evaluation_of(400, 3000)
     text, page = report_of(tmp_path, evaluation)
     assert "The 20 of 400 classes that are most often confused with each other." in page.text
-    pairs, matrix, classes = page.tables
+    pairs, matrix, _, classes = page.tables
     assert (len(pairs), len(matrix), len(matrix[0]), len(classes)) == (21, 21, 22, 401)
     assert len(text) < 2e6
     draw_confusion(tmp_path / "confusion.png", evaluation)

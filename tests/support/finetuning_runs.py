@@ -100,7 +100,7 @@ def without_drawing():
     with (
         mock.patch.object(record, "preview_dataset", _draw_nothing),
         mock.patch.object(record, "draw_confusion"),
-        mock.patch.object(record, "write_report"),
+        mock.patch.object(record, "write_run_report"),
     ):
         yield
 

@@ -353,10 +353,7 @@ class _Evaluator:
             bad=tuple(BadClip(clips.file(i), clips.name(i), labels(i), bad[i].reason, i) for i in sorted(bad)),
             gflops=mean_gflops(recipe, [clip.num_frames_V for clip in scores_N]),
             views_N=views_N,
-            ranges_N=tuple(
-                ClipRange(clip.start_seconds, clip.end_seconds, clip.first_frame, clip.num_frames)
-                for clip in map(clips.__getitem__, indices)
-            ),
+            ranges_N=tuple(ClipRange.from_clip(clips[index]) for index in indices),
             frame_naming=dataset.naming,
             notes_N=tuple(clip.note for clip in scores_N),
         )

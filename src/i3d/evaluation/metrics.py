@@ -5,6 +5,7 @@ Letters in names: N clips, K classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from i3d.utils.arguments import checks_types
 
 Scores = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+MIN_SCORES: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 def class_targets(labels_N: Sequence[Sequence[int]], num_classes: int) -> Scores:
@@ -163,6 +165,27 @@ def calibration_error(probabilities_NK: npt.ArrayLike, labels_N: npt.ArrayLike, 
     bins = calibration_bins(probabilities_NK, labels_N, num_bins=num_bins)
     gaps_B = np.abs(np.nan_to_num(bins.probability_B - bins.accuracy_B))
     return float((gaps_B * bins.num_clips_B).sum() / bins.num_clips_B.sum())
+
+
+@dataclass(frozen=True)
+class ScoreThreshold:
+    """What a minimum score of the predicted class leaves."""
+
+    min_score: float
+    num_clips: int  # that reach it
+    num_correct: int  # of these
+
+
+def accuracy_above(
+    probabilities_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, min_scores: Sequence[float] = MIN_SCORES
+) -> tuple[ScoreThreshold, ...]:
+    """How many clips reach each minimum score, and how many of these are correct (`i3d predict --min-score`)."""
+    probabilities, labels = _checked(probabilities_NK, labels_N)
+    highest_N, correct_N = probabilities.max(axis=1), np.argmax(probabilities, axis=1) == labels
+    return tuple(
+        ScoreThreshold(value, int((highest_N >= value).sum()), int((correct_N & (highest_N >= value)).sum()))
+        for value in min_scores
+    )
 
 
 def _checked(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> tuple[Scores, Labels]:

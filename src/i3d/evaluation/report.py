@@ -1,6 +1,7 @@
 """A test as one self-contained HTML file: accuracy, confusion, calibration, classes and the most confident errors.
 
-The page is the template `assets/report/page.html`; it reads an `Evaluation` and its `Metrics`.
+The page is the template `assets/report/page.html`; it reads an `Evaluation` and its `Metrics`. Pages of other
+templates include the sections of a test: `render_page` with `sections_of_test`.
 Letters in names: N clips, K classes, B bins, S classes in the confusion matrix.
 """
 
@@ -18,7 +19,7 @@ from i3d.errors import counted, printable
 from i3d.evaluation.confusion import confusions, most_confused
 from i3d.evaluation.hardest_clips import select_hardest_clips
 from i3d.evaluation.intervals import format_interval
-from i3d.evaluation.metrics import Labels, Scores, average_precisions, calibration_bins
+from i3d.evaluation.metrics import Labels, Scores, accuracy_above, average_precisions, calibration_bins
 from i3d.evaluation.result import Evaluation, Metrics, cheapest_protocol, compute_metrics
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import ASSETS, write_atomically
@@ -50,24 +51,39 @@ def write_report(
     InputError, unless `force` replaces it. Raises ValueError if no clip has scores or an image is not a PNG.
     """
     out = new_file(out, force=force, is_own=is_report)
-    if not_png := [name for name, content in (images or {}).items() if not content.startswith(PNG)]:
+    values = sections_of_test(evaluation, others) | {
+        "notes": [line for note in notes for line in note.splitlines() if line.strip()]
+    }
+    page = render_page("page.html", title or f"Test of {evaluation.model}", values, images or {})
+    write_atomically(out, page.encode())
+
+
+def render_page(template: str, title: str, values: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+    """A page of a template that extends `base.html`. Raises ValueError for an image that is not a PNG."""
+    if not_png := [name for name, content in images.items() if not content.startswith(PNG)]:
         raise ValueError(f"images must be PNG files, {printable(not_png[0])} is not")
-    metrics = compute_metrics(evaluation)
-    tested = [(evaluation, metrics), *((e, compute_metrics(e)) for e in others)]
     script = (TEMPLATES / "sort.js").read_text(encoding="utf-8").removesuffix("\n")  # the one that the page allows
-    values: dict[str, Any] = {
-        "title": title or f"Test of {evaluation.model}",
+    common = {
+        "title": title,
         "version": __version__,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "images": images,
+    }
+    return _render(template, {**common, **values})
+
+
+def sections_of_test(evaluation: Evaluation, others: Sequence[Evaluation] = ()) -> dict[str, Any]:
+    """What the templates of a test read. It reads stills of the hardest clips from their files."""
+    metrics = compute_metrics(evaluation)
+    tested = [(evaluation, metrics), *((e, compute_metrics(e)) for e in others)]
+    values: dict[str, Any] = {
         "evaluation": evaluation,
         "metrics": metrics,
         "tested": tested if others else [],
         "cheapest": cheapest_protocol(tested),
-        "notes": [line for note in notes for line in note.splitlines() if line.strip()],
         "class_columns": class_columns(evaluation, metrics),
         "hardest_clips": select_hardest_clips(evaluation, max_clips=MAX_CLIPS),
         "num_wrong": int((~evaluation.is_correct_N).sum()),
-        "images": images or {},
         "limits": {"matrix": FULL_MATRIX, "classes": MAX_CLASSES, "pairs": MAX_PAIRS, "clips": MAX_CLIPS},
     }
     if metrics.confusion_KK is not None:
@@ -76,10 +92,11 @@ def write_report(
             "pairs": confusions(metrics.confusion_KK),
             "matrix_classes": matrix_classes(metrics.confusion_KK),
             "bins": calibration_bins(probabilities_NK, evaluation.class_N),
+            "thresholds": accuracy_above(probabilities_NK, evaluation.class_N),
             "confidence": float(probabilities_NK.max(axis=1).mean()),
             "accuracy": evaluation.accuracy,  # of clips with scores
         }
-    write_atomically(out, _render(values).encode())
+    return values
 
 
 def matrix_classes(confusion_KK: Labels) -> list[int]:
@@ -109,7 +126,7 @@ def class_columns(evaluation: Evaluation, metrics: Metrics) -> dict[str, Any]:
     return {"order": order, "num_clips_K": num_clips_K, "values_K": values_K}
 
 
-def _render(values: Mapping[str, Any]) -> str:
+def _render(template: str, values: Mapping[str, Any]) -> str:
     """The page. Every value is escaped and put on one line."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -129,7 +146,8 @@ def _render(values: Mapping[str, Any]) -> str:
         plain=lambda value: "" if math.isnan(value) else f"{value:.6f}",
         count=lambda number: f"{number:,}",
         counted=counted,
+        after_colon=lambda text: text.partition(": ")[2] or text,
         base64=lambda content: base64.b64encode(content).decode(),
         tail=lambda file: "/".join(file.replace("\\", "/").split("/")[-3:]),
     )
-    return page.get_template("page.html").render(values)
+    return page.get_template(template).render(values)

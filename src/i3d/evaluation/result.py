@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from i3d.data.annotations import Clip
 from i3d.data.frame_folders import FrameNaming
 from i3d.errors import InputError, quoted
 from i3d.evaluation import metrics as measures
@@ -46,6 +47,10 @@ class ClipRange:
     end_seconds: float | None = None
     first_frame: int = 0  # of a folder of frames
     num_frames: int | None = None  # None: not listed
+
+    @classmethod
+    def from_clip(cls, clip: Clip) -> Self:
+        return cls(clip.start_seconds, clip.end_seconds, clip.first_frame, clip.num_frames)
 
 
 @dataclass(frozen=True, eq=False)

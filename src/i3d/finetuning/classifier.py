@@ -17,6 +17,7 @@ from torch import Tensor
 
 from i3d.recipes.training import Loss
 from i3d.training.losses import binary_cross_entropy, cross_entropy
+from i3d.utils.device import one_thread
 
 Doubles = npt.NDArray[np.float64]
 TOLERANCE: Final = 1e-8  # of the gradient
@@ -94,7 +95,8 @@ def fit_penalties(
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
-        optimizer.step(step)  # type: ignore[no-untyped-call]
+        with one_thread():  # thousands of small products: threads would wait for each other
+            optimizer.step(step)  # type: ignore[no-untyped-call]
         scaled_KC = weight_KD.detach().numpy() @ basis_DC / std_C
         heads.append(Head(scaled_KC, bias_K.detach().numpy() - scaled_KC @ mean_C))
     return heads

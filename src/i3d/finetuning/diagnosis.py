@@ -1,4 +1,7 @@
-"""Diagnoses a fine-tuned model in sentences: whether it is useful, what is wrong with it, what would help."""
+"""Diagnoses a fine-tuned model in sentences: whether it is useful, and what is wrong with it.
+
+What would help is in `next_steps`.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,8 +41,13 @@ def diagnose(
     is_cross_validated: bool = False,
     gain: LayerGain | None = None,
     source_risk: str = "",
+    labels: str = "",
+    has_wrong_labels: bool = False,
 ) -> list[str]:
-    """Sentences about an evaluation. `train_top1`: the accuracy on the training clips, if it is known."""
+    """Sentences about an evaluation.
+
+    `train_top1`: the accuracy on the training clips, if it is known. `labels`: what the check of labels found.
+    """
     tested = counted(metrics.num_clips, "clip")
     if evaluation.multi_label:
         sentences = [f"The mean average precision on {tested} is {metrics.mean_average_precision:.2f}."]
@@ -50,13 +58,12 @@ def diagnose(
         name = "mean average precision" if evaluation.multi_label else "accuracy"
         test = "cross-validation" if is_cross_validated else "test"
         percents = format_interval(metrics.interval, factor=100, digits=0) + " %" * bool(metrics.interval)
-        sentences.append(
-            f"The {test} has only {tested}: the 95 % interval of the {name} is {percents}"
-            f"{'.' if is_cross_validated else '; --cv-folds 5 tests on all clips.'}"
-        )
+        sentences.append(f"The {test} has only {tested}: the 95 % interval of the {name} is {percents}.")
     if any(issue.kind in ("duplicates", "near-duplicates", "leak", "sources") for issue in issues):
         sentences.append("The scores may be too high: see the warnings about duplicates, sources and leaks.")
-    return [*(sentences or ["No problem was found."]), *filter(None, [source_risk])]
+    sentences += [labels] * has_wrong_labels
+    notes = [source_risk, "" if has_wrong_labels else labels]
+    return [*(sentences or ["No problem was found."]), *filter(None, notes)]
 
 
 def describe_folds(metrics: Metrics, num_folds: int, *, trains_layers: bool) -> str:
@@ -89,27 +96,34 @@ def _usefulness(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
         yield f"It predicts {name!r} for {predicted_K[most]} of {total} clips: it does not distinguish the others."
 
 
+def is_overfit(metrics: Metrics, train_top1: float | None) -> bool:
+    """Whether training clips are recognised much better than test clips."""
+    return train_top1 is not None and train_top1 - metrics.accuracy >= OVERFITTING
+
+
+def is_underfit(metrics: Metrics, train_top1: float | None) -> bool:
+    """Whether not even training clips are recognised."""
+    return train_top1 is not None and train_top1 < UNDERFITTING and not is_overfit(metrics, train_top1)
+
+
+def is_uneven(metrics: Metrics) -> bool:
+    """Whether rare classes are recognised worse."""
+    return metrics.mean_recall is not None and metrics.accuracy - metrics.mean_recall >= UNEVEN
+
+
 def _fit(metrics: Metrics, train_top1: float | None) -> Iterator[str]:
-    if train_top1 is not None and train_top1 - metrics.accuracy >= OVERFITTING:
+    if is_overfit(metrics, train_top1):
         yield (
-            f"It overfits: the accuracy is {train_top1:.0%} on training clips and {metrics.accuracy:.0%} on test "
-            "clips. More and more varied training clips help most."
+            f"It overfits: the accuracy is {train_top1:.0%} on training clips and {metrics.accuracy:.0%} on test clips."
         )
-    elif train_top1 is not None and train_top1 < UNDERFITTING:
-        yield (
-            f"It underfits: the accuracy on training clips is only {train_top1:.0%}. Check the labels; --train-layers "
-            "last or all has more capacity."
-        )
+    if is_underfit(metrics, train_top1):
+        yield f"It underfits: the accuracy on training clips is only {train_top1:.0%}."
 
 
 def _layers(gain: LayerGain | None) -> Iterator[str]:
     if gain is None or gain.trained > gain.start:
         return
-    consequence = (
-        "The model is the start."
-        if gain.is_selected
-        else "The model has trained layers all the same; --train-layers head trains the classifier alone."
-    )
+    consequence = "The model is the start." if gain.is_selected else "The model has trained layers all the same."
     yield (
         f"Training layers did not help: the {gain.metric} is {gain.start:.1%} at the start, with the fitted "
         f"classifier on the pretrained network, and {gain.trained:.1%} after. {consequence}"
@@ -117,13 +131,12 @@ def _layers(gain: LayerGain | None) -> Iterator[str]:
 
 
 def _weak_classes(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
-    assert metrics.mean_recall is not None
     assert metrics.by_class is not None
     assert metrics.confusion_KK is not None
-    if metrics.accuracy - metrics.mean_recall >= UNEVEN:
+    if is_uneven(metrics):
         yield (
             f"Rare classes are recognised worse: mean recall is {metrics.mean_recall:.0%}, top-1 "
-            f"{metrics.accuracy:.0%}. Try --balance loss or sampler, or add clips of them."
+            f"{metrics.accuracy:.0%}."
         )
     descriptions = []
     for k in [k for k in np.argsort(metrics.by_class.recall_K) if metrics.by_class.recall_K[k] < WEAK][:3]:

@@ -107,6 +107,10 @@ class ClipFeatures:
         lost = {indices[place]: reason for place, reason in views.lost.items()} | dict(self.lost)
         return type(self)(values_NVC, mirrored_NV, self.num_computed + views.num_computed, lost)
 
+    def first_views(self, number: int) -> Self:
+        """The features of only the first views of each clip: those of a test, which all clips have."""
+        return type(self)(self.values_NVC[:, :number], self.mirrored_NV[:, :number], self.num_computed)
+
     def select(self, chosen: Sequence[int]) -> Self:
         """The features of only these clips, which were all read."""
         return type(self)(self.values_NVC[list(chosen)], self.mirrored_NV[list(chosen)], self.num_computed)

@@ -8,6 +8,7 @@ the classifier, train layers if that is set, test, and diagnose the result.
 """
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,15 +19,21 @@ from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming, dataset_naming
 from i3d.errors import InputError, check_not_empty
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
+from i3d.finetuning.classifier import Head
 from i3d.finetuning.data_issues import DataIssue
 from i3d.finetuning.defaults import Decision, choose, with_folds
-from i3d.finetuning.diagnosis import LayerGain, describe_folds, diagnose
+from i3d.finetuning.diagnosis import describe_folds, diagnose
 from i3d.finetuning.features import ClipFeatures
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
+from i3d.finetuning.label_check import LabelCheck, check_labels
+from i3d.finetuning.next_steps import NextStep, RunFacts, next_steps
 from i3d.finetuning.options import FinetuneOptions
+from i3d.finetuning.outcome import Outcome
 from i3d.finetuning.record import OWN_FILES, SPLIT, check_record, write_end, write_split, write_start
+from i3d.finetuning.selection import Candidate
 from i3d.finetuning.shared_sources import SharedSources, group_near_duplicates, report_without
 from i3d.finetuning.steps import RECORD, START, CrossValidation, Finetuner
+from i3d.finetuning.suspicious_labels import SuspiciousLabel
 from i3d.training.run_folder import BEST, LAST, RunFolder, check_outside
 from i3d.training.setup import check_sync_norms, check_training_runtime
 from i3d.utils.arguments import checks_types
@@ -47,11 +54,13 @@ class FinetuneResult:
     decisions: tuple[Decision, ...]
     issues: tuple[DataIssue, ...]
     diagnosis: tuple[str, ...]
+    next_steps: tuple[NextStep, ...]
     evaluation: Evaluation | None = field(repr=False)  # of clips that it was not trained on; None: there are none
     metrics: Metrics | None = field(repr=False)
     tested_on: str  # "test", "val", "5 folds"; "" without a test
     fold_accuracies: tuple[float, ...]
     of_folds: Evaluation | None = field(repr=False)  # of the classifier of a small set, by cross-validation
+    suspicious: tuple[SuspiciousLabel, ...]  # labels: the fifth that a classifier of the other clips believes least
     num_computed: int  # views whose features were not in the cache
     stop_signal: int = 0  # the signal that stopped the training of layers
 
@@ -70,6 +79,7 @@ def finetune(
     seed: int = 0,
     naming: FrameNaming | None = None,
     multi_label: bool = False,
+    command: str = "",
     on_progress: ProgressCallback = ignore_progress,
 ) -> FinetuneResult:
     """Train the classes of some clips, starting from pretrained weights.
@@ -77,7 +87,7 @@ def finetune(
     Args:
         annotations: the clips; those without a split are split by groups, a fifth for validation.
         work_dir: gets `best.safetensors` (the model), `split.csv`, `report.html`, `confusion.png`, `test.json`,
-            `preview/` and `finetune.json`. An interrupted run in it resumes.
+            `labels.csv` (suspicious labels), `preview/` and `finetune.json`. An interrupted run in it resumes.
         options: settings; those that are None are chosen by the clips and the device, and logged with the reason.
         init: pretrained weights, a shipped name or any weights file.
         settings: `key=value` changes of the resulting recipe.
@@ -86,12 +96,13 @@ def finetune(
         deterministic: train layers with deterministic algorithms.
         naming: how frame files are named.
         multi_label: a clip can have several classes.
+        command: what started the run, for the report.
         on_progress: called while clips are checked, features computed, layers trained, clips tested.
 
     Raises:
         InputError: there is nothing to train, the overfit check fails, or the folder holds another run.
     """
-    work_dir = output_folder("work_dir", work_dir)
+    begun, work_dir = time.monotonic(), output_folder("work_dir", work_dir)
     check_not_empty(init=init)
     init = os.fspath(init)
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
@@ -104,7 +115,7 @@ def finetune(
         init=init, settings=settings, max_bad=max_bad, compute=compute, deterministic=deterministic, seed=seed,
         naming=naming, multi_label=multi_label, on_progress=on_progress,
     )  # fmt: skip
-    return _run(tuner, stats, work_dir, options)
+    return _run(tuner, stats, work_dir, options, command=command, begun=begun)
 
 
 def plan_finetuning(
@@ -171,94 +182,122 @@ def _feature_precision(compute: ComputeConfig, device: torch.device) -> Arithmet
     return "fp32" if precision == "fp16" else precision
 
 
-def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, options: FinetuneOptions) -> FinetuneResult:
+def _run(
+    tuner: Finetuner, stats: DatasetStats, work_dir: Path, options: FinetuneOptions, *, command: str, begun: float
+) -> FinetuneResult:
     """From the decisions to the model and its diagnosis."""
-    folder, config = RunFolder(work_dir), tuner.config
-    is_head, stop_signal = config.train_layers == "head", 0
-    evaluation: Evaluation | None = None
+    folder, is_head = RunFolder(work_dir), tuner.config.train_layers == "head"
     folder.lock()
     tuner.report("draw preview")
     try:
         write_start(work_dir, tuner, stats)
-        if config.norms == "re-estimated":
+        if tuner.config.norms == "re-estimated":
             tuner = replace(tuner, weights=tuner.reestimate_norms())
-        tuner, stats, shared, features = _compute_features(tuner, stats, options, work_dir)
-        split = tuner.split
+        tuner, stats, shared, features, lost = _compute_features(tuner, stats, options, work_dir)
         if options.overfit_check:
             tuner.check_overfit(features)
-        head = tuner.fit_classifier(features, split.train, work_dir, (BEST, LAST) if is_head else (START,))
+        names = (BEST, LAST) if is_head else (START,)
+        head, chosen = tuner.fit_classifier(features, tuner.split.train, work_dir, names)
     finally:
         folder.release()  # `train` locks it again
+    outcome = _train_and_test(tuner, features, head, chosen, work_dir, options)
+    outcome = replace(outcome, lost=lost)
+    tuner.report("write report")
+    diagnosis, steps = _diagnose(tuner, stats, outcome), _next_steps(tuner, stats, options, outcome, work_dir)
+    diagnosis += report_without(tuner.split, shared, outcome.evaluation, outcome.of_folds, work_dir)
+    write_end(
+        work_dir, tuner, stats, outcome,
+        diagnosis=diagnosis, steps=steps, command=command, seconds=time.monotonic() - begun,
+    )  # fmt: skip
+    return FinetuneResult(
+        work_dir=work_dir,
+        model=work_dir / BEST,
+        train_layers=tuner.config.train_layers,
+        decisions=tuner.config.decisions,
+        issues=stats.issues,
+        diagnosis=tuple(diagnosis),
+        next_steps=steps,
+        evaluation=outcome.evaluation,
+        metrics=None if outcome.evaluation is None else compute_metrics(outcome.evaluation),
+        tested_on=tuner.split.tested_on,
+        fold_accuracies=outcome.folds.fold_accuracies,
+        of_folds=outcome.of_folds,
+        suspicious=outcome.labels.suspicious,
+        num_computed=features.num_computed,
+        stop_signal=outcome.stop_signal,
+    )
+
+
+def _train_and_test(
+    tuner: Finetuner, features: ClipFeatures, head: Head, chosen: Candidate, work_dir: Path, options: FinetuneOptions
+) -> Outcome:
+    """Cross-validate, train layers, test, and check the labels; after a signal, no more of it."""
+    split, trains_layers, stop_signal = tuner.split, tuner.config.train_layers != "head", 0
+    evaluation: Evaluation | None = None
     folds, gain = CrossValidation(), None
     if split.folds_N is not None:
         folds = tuner.cross_validate(features, work_dir)
         evaluation, gain, stop_signal = folds.evaluation, folds.gain, folds.stop_signal
-    if not is_head and not stop_signal:
+    if trains_layers and not stop_signal:
         stop_signal = tuner.train_layers(work_dir, split.train, split.validation, overfit_check=options.overfit_check)
         gain = gain or tuner.layer_gain(work_dir)
         if not stop_signal:
             tuner.add_familiarity(work_dir / BEST)
     if split.test and not stop_signal:
         evaluation = tuner.test(features, head, split.test, work_dir / BEST)
-    of_folds = None
+    of_folds, train_top1 = None, None
     if split.head_folds_N is not None and not stop_signal:
         of_folds = tuner.cross_validate_head(features, split.head_folds_N)
-    train_top1 = None if stats.multi_label or stop_signal else tuner.training_accuracy(features, head, work_dir)
-    tuner.report("write report")
-    diagnosis = _diagnose(tuner, stats, evaluation, of_folds, train_top1, gain)
-    diagnosis += report_without(tuner.split, shared, evaluation, of_folds, work_dir)
-    metrics = None if evaluation is None else compute_metrics(evaluation)
-    write_end(work_dir, evaluation, metrics, folds.fold_accuracies, of_folds, diagnosis, is_done=not stop_signal)
-    return FinetuneResult(
-        work_dir=work_dir,
-        model=work_dir / BEST,
-        train_layers=config.train_layers,
-        decisions=config.decisions,
-        issues=stats.issues,
-        diagnosis=tuple(diagnosis),
-        evaluation=evaluation,
-        metrics=metrics,
-        tested_on=split.tested_on,
-        fold_accuracies=folds.fold_accuracies,
-        of_folds=of_folds,
-        num_computed=features.num_computed,
-        stop_signal=stop_signal,
-    )
+    labels = LabelCheck(why_not="a signal stopped the run")
+    if not stop_signal:
+        labels = check_labels(tuner, features, chosen, folds.of_head or of_folds, options)
+    if not tuner.config.recipe.multi_label and not stop_signal:
+        train_top1 = tuner.training_accuracy(features, head, work_dir)
+    return Outcome(
+        trains_layers, str(chosen), features.num_computed, evaluation, folds, of_folds, labels,
+        train_top1=train_top1, gain=gain, overfit_checks=tuple(tuner.overfit_checks), stop_signal=stop_signal,
+    )  # fmt: skip
 
 
 def _compute_features(
     tuner: Finetuner, stats: DatasetStats, options: FinetuneOptions, work_dir: Path
-) -> tuple[Finetuner, DatasetStats, SharedSources, ClipFeatures]:
-    """The features of the clips that can be read, divided so that near-duplicates stay together."""
+) -> tuple[Finetuner, DatasetStats, SharedSources, ClipFeatures, tuple[str, ...]]:
+    """The features of the clips that can be read, divided so that near-duplicates stay together; why others cannot."""
     backbone, features = tuner.extract_features()
     tuner, stats, shared = group_near_duplicates(tuner, stats, options, features, work_dir)
     features = tuner.add_random_views(backbone, features)
-    if features.lost:
+    lost = tuple(features.lost.values())
+    if lost:
         shared = shared.without(features.lost, len(tuner.annotations))
         tuner, features = tuner.without_lost(features)
     write_split(work_dir, tuner.annotations)
-    return tuner, stats, shared, features
+    return tuner, stats, shared, features, lost
 
 
-def _diagnose(
-    tuner: Finetuner,
-    stats: DatasetStats,
-    evaluation: Evaluation | None,
-    of_folds: Evaluation | None,
-    train_top1: float | None,
-    gain: LayerGain | None,
-) -> list[str]:
+def _diagnose(tuner: Finetuner, stats: DatasetStats, outcome: Outcome) -> list[str]:
     """Sentences about the classifier in folds, which has most clips, or about the test if layers are trained."""
-    is_head, sentences = tuner.config.train_layers == "head", list[str]()
-    if of_folds is not None:
-        metrics = compute_metrics(of_folds)
-        sentences = [describe_folds(metrics, tuner.split.num_folds, trains_layers=not is_head)]
-    judged = of_folds if of_folds is not None and is_head else evaluation
+    sentences, judged, labels = list[str](), outcome.judged, outcome.labels
+    if outcome.of_folds is not None:
+        metrics, num_folds = compute_metrics(outcome.of_folds), tuner.split.num_folds
+        sentences = [describe_folds(metrics, num_folds, trains_layers=outcome.trains_layers)]
     if judged is None:
-        return sentences
-    is_cross_validated = tuner.split.folds_N is not None or judged is of_folds
+        return [*sentences, labels.sentence()]
     return sentences + diagnose(
         judged, compute_metrics(judged),
-        train_top1=train_top1, issues=stats.issues, is_cross_validated=is_cross_validated, gain=gain,
-        source_risk=stats.source_risk,
+        train_top1=outcome.train_top1, issues=stats.issues, is_cross_validated=outcome.is_cross_validated,
+        gain=outcome.gain, source_risk=stats.source_risk, labels=labels.sentence(),
+        has_wrong_labels=labels.num_wrong > 0,
+    )  # fmt: skip
+
+
+def _next_steps(
+    tuner: Finetuner, stats: DatasetStats, options: FinetuneOptions, outcome: Outcome, work_dir: Path
+) -> tuple[NextStep, ...]:
+    metrics = None if outcome.judged is None else compute_metrics(outcome.judged)
+    return next_steps(
+        RunFacts(
+            tuner.config, options, stats, tuner.split, metrics, outcome.labels,
+            train_top1=outcome.train_top1, gain=outcome.gain, is_stopped=outcome.stop_signal != 0,
+            folder=str(work_dir),
+        )
     )  # fmt: skip

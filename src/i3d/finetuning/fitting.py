@@ -16,7 +16,7 @@ from i3d.evaluation.scoring import average_views
 from i3d.finetuning.classifier import DesignMatrix, Doubles, Head
 from i3d.finetuning.defaults import FinetuneConfig
 from i3d.finetuning.features import ClipFeatures
-from i3d.finetuning.selection import fit_candidate, select_classifier
+from i3d.finetuning.selection import Candidate, fit_candidate, select_classifier
 from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.training.losses import balanced_weights
@@ -57,12 +57,15 @@ def design_rows(
     )
 
 
-def fit_head(rows: DesignMatrix, config: FinetuneConfig, *, seed: int) -> tuple[Head, str]:
-    """Choose and fit the classifier of the configuration; it and its description."""
+def fit_head(
+    rows: DesignMatrix, config: FinetuneConfig, *, seed: int, chosen: Candidate | None = None
+) -> tuple[Head, Candidate]:
+    """Fit the classifier of the configuration, choosing it unless it is chosen already."""
     loss = config.training.loss.model_copy(update={"class_weights": "none"})  # the rows are weighted already
     multi_label = config.recipe.multi_label
-    chosen = select_classifier(rows, loss, config.head, multi_label=multi_label, seed=seed)
-    return fit_candidate(rows, loss, chosen, multi_label=multi_label), str(chosen)
+    if chosen is None:
+        chosen = select_classifier(rows, loss, config.head, multi_label=multi_label, seed=seed)
+    return fit_candidate(rows, loss, chosen, multi_label=multi_label), chosen
 
 
 def score_clips(head: Head, features: ClipFeatures, indices: Sequence[int], config: FinetuneConfig) -> Doubles:

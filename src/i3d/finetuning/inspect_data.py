@@ -47,6 +47,7 @@ class DatasetStats:
     multi_label: bool = False
     issues: tuple[DataIssue, ...] = ()
     duplicates: tuple[tuple[int, int], ...] = ()  # pairs of clips with the same content
+    unreadable: tuple[str, ...] = ()  # clips that are left out, with the reason
     source_risk: str = ""  # a sentence, if no source of the clips is known
     drawn: tuple[int, ...] = ()  # clips whose split was drawn; the others have one in the list
 
@@ -107,6 +108,7 @@ def inspect_clips(
         multi_label=multi_label,
         issues=tuple(issues),
         duplicates=tuple(pairs),
+        unreadable=tuple(bad),
         source_risk=_source_risk(clips),
         drawn=tuple(np.flatnonzero((undivided.splits_N < 0) & (clips.splits_N >= 0)).tolist()),
     )
@@ -183,11 +185,21 @@ def _head_folds(
         return None, f"{few}, but fits to {num_clips:,} clips take long; 5 trains and tests on all"
     if options.norms == "re-estimated":
         return None, f"{few}, but re-estimated batch norms depend on the clips of all folds"
+    folds_N = assign_most_folds(annotations, stats.duplicates, seed=seed)
+    if folds_N is None:
+        return None, f"{few}, but clips of one group make no folds"
+    number = int(folds_N.max()) + 1
+    return folds_N, f"{few}: {number} folds of the features judge the classifier on all {num_clips}"
+
+
+def assign_most_folds(
+    annotations: Annotations, alike: Sequence[tuple[int, int]], *, seed: int
+) -> npt.NDArray[np.int64] | None:
+    """The fold (N) of each clip, of five folds or as many as the groups fill; None: there is one group."""
     for number in range(NUM_FOLDS, 1, -1):
         with suppress(InputError):  # too few groups
-            folds_N = assign_folds(annotations, number, seed=seed, alike=stats.duplicates)
-            return folds_N, f"{few}: {number} folds of the features judge the classifier on all {num_clips}"
-    return None, f"{few}, but clips of one group make no folds"
+            return assign_folds(annotations, number, seed=seed, alike=alike)
+    return None
 
 
 def _source_risk(clips: Annotations) -> str:

@@ -19,23 +19,28 @@ from i3d.data.preview import Preview, preview_dataset
 from i3d.data.resume import read_record
 from i3d.errors import InputError, printable
 from i3d.evaluation.confusion import draw_confusion
-from i3d.evaluation.report import write_report
-from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
+from i3d.evaluation.result import compute_metrics
 from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
 from i3d.finetuning.defaults import Decision
 from i3d.finetuning.inspect_data import DatasetStats
+from i3d.finetuning.label_check import LABELS, LabelCheck
+from i3d.finetuning.next_steps import NextStep
+from i3d.finetuning.outcome import Outcome
+from i3d.finetuning.report import describe_environment, write_run_report
 from i3d.finetuning.steps import RECORD, START, Finetuner
-from i3d.training.run_folder import BEST, CURVES, DONE, LAST, RUN, check_same_run, fingerprint, without_init
+from i3d.training.run_folder import BEST, DONE, LAST, RUN, check_same_run, fingerprint, without_init
 from i3d.training.run_folder import OWN_FILES as RUN_FILES
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import cache_key
 from i3d.utils.outputs import WRITTEN, check_recorded, recorded, recorded_files
+from i3d.utils.text import encode_names
 
 SPLIT, TEST, CONFUSION, REPORT, PREVIEW = "split.csv", "test.json", "confusion.png", "report.html", "preview"
+ENVIRONMENT: Final = "environment"  # in the record: of the command that completed the run
 ROOTS: Final = "roots"  # in the record: the folder of the clips, as such and from the folder of the run
 CLASSES: Final = str(Path(SPLIT).with_suffix(CLASSES_SUFFIX))
 
-RECORDED: Final = (SPLIT, CLASSES, TEST, CONFUSION, REPORT, START)  # their digests are in the record
+RECORDED: Final = (SPLIT, CLASSES, TEST, CONFUSION, REPORT, LABELS, START)  # their digests are in the record
 OWN_FILES: Final = (  # of fine-tuning, beside its record
     *RECORDED, f"{PREVIEW}/clips.png", f"{PREVIEW}/statistics.png", "fold_1", RUN, *RUN_FILES,
 )  # fmt: skip
@@ -138,30 +143,48 @@ def write_values(work_dir: Path, values: Mapping[str, Any]) -> None:
 
 def write_end(
     work_dir: Path,
-    evaluation: Evaluation | None,
-    metrics: Metrics | None,
-    fold_accuracies: Sequence[float],
-    of_folds: Evaluation | None,
-    diagnosis: Sequence[str],
+    tuner: Finetuner,
+    stats: DatasetStats,
+    outcome: Outcome,
     *,
-    is_done: bool,
+    diagnosis: Sequence[str],
+    steps: Sequence[NextStep],
+    command: str,
+    seconds: float,
 ) -> None:
-    """Write scores, metrics, the confusion matrix and the report. A run that a signal stopped is not done."""
-    record: dict[str, Any] = {"diagnosis": list(diagnosis), "fold_accuracies": list(fold_accuracies), DONE: is_done}
+    """Write scores, metrics, the confusion matrix, labels and the report. A run that a signal stopped is not done."""
+    evaluation, of_folds = outcome.evaluation, outcome.of_folds
+    before: dict[str, Any] = json.loads((work_dir / RECORD).read_bytes())
+    complete = before.get(ENVIRONMENT) if before.get(DONE) else None
+    environment = describe_environment(tuner, outcome, command=command, seconds=seconds, before=complete)
+    record: dict[str, Any] = {"diagnosis": list(diagnosis), "fold_accuracies": list(outcome.folds.fold_accuracies)}
+    record |= {"next_steps": [str(step) for step in steps], "labels": outcome.labels.as_dict()}
+    record |= {ENVIRONMENT: environment, DONE: not outcome.stop_signal}
     if of_folds is not None:
         record["cross_validation"] = metrics_as_dict(of_folds, compute_metrics(of_folds))
-    if evaluation is not None and metrics is not None:
-        record["metrics"] = metrics_as_dict(evaluation, metrics)
-        images = {}
-        if (work_dir / CURVES).exists():
-            images["curves"] = (work_dir / CURVES).read_bytes()
-        images["training clips"] = (work_dir / PREVIEW / "clips.png").read_bytes()
-        with recorded_files(work_dir, work_dir / RECORD) as folder:
+    _write_labels(work_dir, outcome.labels)
+    with recorded_files(work_dir, work_dir / RECORD) as folder:
+        if evaluation is not None:
+            metrics = compute_metrics(evaluation)
+            record["metrics"] = metrics_as_dict(evaluation, metrics)
             write_evaluations(folder / TEST, [(evaluation, metrics)])
             if not evaluation.multi_label:
                 draw_confusion(folder / CONFUSION, evaluation)
-            write_report(folder / REPORT, evaluation, notes=diagnosis, images=images, force=True)
+        images = {"training clips": (work_dir / PREVIEW / "clips.png").read_bytes()}
+        write_run_report(
+            folder / REPORT, work_dir, tuner, stats, outcome,
+            diagnosis=diagnosis, steps=steps, environment=environment, images=images,
+        )  # fmt: skip
     write_values(work_dir, record)
+
+
+def _write_labels(work_dir: Path, labels: LabelCheck) -> None:
+    """Write the list of suspicious labels, or remove that of another check of these clips."""
+    if labels.why_not:
+        (work_dir / LABELS).unlink(missing_ok=True)
+        return
+    with recorded_files(work_dir, work_dir / RECORD) as folder:
+        write_atomically(folder / LABELS, encode_names(labels.as_csv(), work_dir / LABELS))
 
 
 def format_decisions(decisions: Sequence[Decision]) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,7 +17,7 @@ from i3d.data.loading.loader import ClipLoader
 from i3d.errors import counted, printable
 from i3d.evaluation.evaluate import evaluate
 from i3d.evaluation.metrics import top_k_accuracy
-from i3d.evaluation.result import Evaluation
+from i3d.evaluation.result import ClipRange, Evaluation
 from i3d.evaluation.scorer import EvaluationOptions
 from i3d.finetuning.classifier import Doubles, Head
 from i3d.finetuning.defaults import FinetuneConfig
@@ -27,6 +27,7 @@ from i3d.finetuning.features import Backbone, ClipFeatures, Clips, clip_features
 from i3d.finetuning.fitting import design_rows, familiarity_of, fit_head, score_clips, write_model
 from i3d.finetuning.inspect_data import MAX_BAD, Split, check_num_bad
 from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network, time_steps
+from i3d.finetuning.selection import Candidate
 from i3d.models.engine.forward import forward
 from i3d.recipes.protocols import protocol_name
 from i3d.training.logger import read_log
@@ -59,6 +60,7 @@ class CrossValidation:
 
     evaluation: Evaluation | None = None
     fold_accuracies: tuple[float, ...] = ()
+    of_head: Evaluation | None = None  # of the classifiers on the pretrained network
     gain: LayerGain | None = None
     stop_signal: int = 0
 
@@ -77,6 +79,7 @@ class Finetuner:
     seed: int
     on_progress: ProgressCallback
     max_bad: float | None = None  # the fraction of clips that may be unreadable; None: 0.1
+    overfit_checks: list[str] = field(default_factory=list)  # the lines of those that passed
 
     @property
     def annotations(self) -> Annotations:
@@ -155,17 +158,21 @@ class Finetuner:
         self.report("overfit check")
         clips = self.annotations.select(self.split.train)
         values_NVC = features.values_NVC[self.split.train, : self.config.protocol.num_views]
-        log.info(overfit_head(values_NVC, clips, draw_clips(clips, seed=self.seed)))
+        self._report_check(overfit_head(values_NVC, clips, draw_clips(clips, seed=self.seed)))
+
+    def _report_check(self, line: str) -> None:
+        log.info(line)
+        self.overfit_checks.append(line)
 
     def fit_classifier(
         self, features: ClipFeatures, indices: Sequence[int], work_dir: Path, names: Sequence[str]
-    ) -> Head:
+    ) -> tuple[Head, Candidate]:
         """Fit the classifier on some clips, and write it with the whole network, under each of the names."""
         self.report("fit classifier")
         rows = design_rows(features, self.annotations, self.split.groups_N, indices, self.config)
-        head, description = fit_head(rows, self.config, seed=self.seed)
+        head, chosen = fit_head(rows, self.config, seed=self.seed)
         notes = {"clips": str(len(indices)), "seed": str(self.seed)}
-        notes |= {"started_from": self.init, "classifier": description}
+        notes |= {"started_from": self.init, "classifier": str(chosen)}
         familiarity = familiarity_of(features, self.split.groups_N, indices, self.config, seed=self.seed)
         with recorded_files(work_dir, work_dir / RECORD) as folder:
             for name in names:
@@ -173,8 +180,8 @@ class Finetuner:
                 write_model(
                     folder / name, self.weights, head, self.config.recipe, self.annotations.classes, notes, familiarity
                 )
-        log.info(f"classifier: {description}, fitted on {counted(len(indices), 'clip')}")
-        return head
+        log.info(f"classifier: {chosen}, fitted on {counted(len(indices), 'clip')}")
+        return head, chosen
 
     def train_layers(
         self,
@@ -202,7 +209,7 @@ class Finetuner:
         if overfit_check:
             self.report("overfit check")
             line, times = overfit_network(recipe, clips, few, compute=compute, **common)
-            log.info(line)
+            self._report_check(line)
         self.report("prepare training")
         if num_trainings and not work.is_complete:
             times = times or time_steps(recipe, clips, few, compute=compute, **common)
@@ -291,14 +298,21 @@ class Finetuner:
             return None
         return LayerGain(f"{BEST_BY[key]} on validation clips", values[0], max(later), is_selected=True)
 
-    def cross_validate_head(self, features: ClipFeatures, folds_N: npt.NDArray[np.int64]) -> Evaluation:
-        """Hold out each clip once, with a classifier on the features of the others; no layers are trained."""
+    def cross_validate_head(
+        self, features: ClipFeatures, folds_N: npt.NDArray[np.int64], chosen: Candidate | None = None
+    ) -> Evaluation:
+        """Hold out each clip once, with a classifier on the features of the others; no layers are trained.
+
+        With a chosen classifier, nothing is chosen in the folds, and the views are those of a test.
+        """
         annotations = self.annotations
+        if chosen is not None:
+            features = features.first_views(self.config.protocol.num_views)
         scores_NK = np.zeros((len(annotations), len(annotations.classes)))
         for number, (train_indices, test_indices) in enumerate(_folds(folds_N)):
             self.on_progress(Progress("cross-validation", number, int(folds_N.max()) + 1, "fold"))
             rows = design_rows(features, annotations, self.split.groups_N, train_indices, self.config)
-            head, _ = fit_head(rows, self.config, seed=self.seed)
+            head, _ = fit_head(rows, self.config, seed=self.seed, chosen=chosen)
             scores_NK[test_indices] = score_clips(head, features, test_indices, self.config)
         return self._evaluation_of_folds(scores_NK, folds_N)
 
@@ -316,7 +330,7 @@ class Finetuner:
         for fold, (train_indices, test_indices) in enumerate(_folds(self.split.folds_N)):
             name = f"fold_{fold + 1}"
             (work_dir / name).mkdir(exist_ok=True)
-            head = self.fit_classifier(features, train_indices, work_dir, [f"{name}/{BEST if is_head else START}"])
+            head, _ = self.fit_classifier(features, train_indices, work_dir, [f"{name}/{BEST if is_head else START}"])
             start_NK[test_indices] = score_clips(head, features, test_indices, self.config)
             if not is_head:
                 num_left = 0 if is_estimated else num_folds - fold
@@ -335,7 +349,7 @@ class Finetuner:
         evaluation, start = (self._evaluation_of_folds(values, self.split.folds_N) for values in (scores_NK, start_NK))
         metric = "mean average precision" if recipe.multi_label else "top-1 accuracy"
         gain = LayerGain(f"{metric} of all folds", start.accuracy, evaluation.accuracy, is_selected=False)
-        return CrossValidation(evaluation, tuple(accuracies), None if is_head else gain)
+        return CrossValidation(evaluation, tuple(accuracies), start, None if is_head else gain)
 
     def _evaluation_of_folds(self, scores_NK: Doubles, folds_N: npt.NDArray[np.int64]) -> Evaluation:
         model = f"{int(folds_N.max()) + 1} models, each trained on the other folds"
@@ -360,6 +374,8 @@ class Finetuner:
             num_views_N=(protocol.num_views,) * len(indices),
             multi_label=recipe.multi_label,
             bad=(),
+            ranges_N=tuple(ClipRange.from_clip(annotations[index]) for index in indices),
+            frame_naming=self.clips.naming,
         )
 
 

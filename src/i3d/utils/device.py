@@ -3,6 +3,8 @@
 import importlib
 import logging
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -116,6 +118,17 @@ def use_cores() -> None:
     """Limit PyTorch to the cores of this process, if the machine has more."""
     if torch.get_num_threads() > num_cores():
         torch.set_num_threads(num_cores())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside the block, PyTorch computes in the calling thread alone."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _capabilities() -> dict[str, object]:

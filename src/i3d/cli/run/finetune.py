@@ -49,6 +49,7 @@ def run_finetune(options: TrainOptions) -> int:
             seed=options.seed,
             naming=frame_naming(frames, template_modality(frames)),
             multi_label=options.dataset.multi_label,
+            command=this_command(),
             on_progress=progress,
         )
     if options.json:
@@ -85,6 +86,8 @@ def _summary(result: FinetuneResult) -> dict[str, Any]:
         "decisions": result.decisions,
         "issues": result.issues,
         "diagnosis": result.diagnosis,
+        "next_steps": result.next_steps,
+        "suspicious_labels": result.suspicious,
         "tested_on": result.tested_on if result.evaluation is not None else "",
         "fold_accuracies": result.fold_accuracies,
         "features_computed": result.num_computed,
@@ -116,5 +119,7 @@ def _print_text(result: FinetuneResult) -> None:
     print("")
     for sentence in result.diagnosis:
         print(printable(sentence))
-    print(f"\nreport: {folder}/report.html" if result.evaluation is not None else "")
+    print(f"\nreport: {folder}/report.html")
+    for step in result.next_steps:
+        print(f"next: {printable(str(step))}")
     print(f"next: i3d predict clip.mp4 --model {printable(shlex.quote(str(result.model)))}")
