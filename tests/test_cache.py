@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from i3d.utils.atomic_files import replacing
-from i3d.utils.cache import Cache, cache_key
+from i3d.utils.cache import Cache, cache_key, use_inductor_cache
 from support.commands import run_here
 
 
@@ -149,3 +149,14 @@ def test_it_asks_on_a_terminal(cache, answer, is_removed):
         assert process.wait(30) == 0
     os.close(main)
     assert (files_in(cache.folder) == []) is is_removed
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, "cache/inductor"), ("", "cache/inductor"), ("mine", "mine")])
+def test_compiled_code_is_in_the_cache_unless_a_variable_names_a_folder(tmp_path, monkeypatch, value, expected):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    if value is None:
+        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    elif value:
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / value))
+    use_inductor_cache(Cache(tmp_path / "cache"))
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / expected)

@@ -72,10 +72,10 @@ def test_a_flag_is_named_where_it_takes_long(caplog, clock):
     assert line.endswith("); --flip off takes half of it")
 
 
-@pytest.mark.parametrize("num_clips", [0, 1, 2])
+@pytest.mark.parametrize("num_clips", [0, 1, 5])
 def test_few_clips_are_only_counted(caplog, clock, num_clips):
     words = {0: [], 1: ["features: 1 view to compute (24 are in the cache)"]}
-    words[2] = ["features: 2 views to compute (24 are in the cache)"]
+    words[5] = ["features: 5 views to compute (24 are in the cache)"]
     assert lines_of(caplog, clock, num_clips, 1, num_views=1, num_workers=0) == words[num_clips]
 
 

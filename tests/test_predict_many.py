@@ -56,6 +56,39 @@ def test_every_kind_of_video_in_one_list(folder):
     assert i3d.predict(io.BytesIO(content), **MODEL).predictions == predictions[-1].predictions
 
 
+def test_arrays_of_a_list_are_named_by_their_place():
+    predictions = i3d.predict([FRAMES, "clips/b.mp4", list(FRAMES), torch.from_numpy(FRAMES)], **MODEL)
+    assert [row.path for row in predictions] == ["(ndarray 0)", "clips/b.mp4", "(ndarray 2)", "(ndarray 3)"]
+    assert [row.path for row in i3d.predict_many([b"x", FRAMES], **MODEL)] == ["(bytes 0)", "(ndarray 1)"]
+    assert i3d.predict(FRAMES, **MODEL).path == "(ndarray)"
+
+
+def test_a_binary_file_at_its_end_is_an_error_with_the_next_step(folder):
+    file = io.BytesIO((folder / "clips" / "b.mp4").read_bytes())
+    file.seek(0, io.SEEK_END)
+    with pytest.raises(i3d.InputError, match=r"^BytesIO: is at its end, so that nothing can be read; call seek\(0\)"):
+        i3d.predict(file, **MODEL)
+    with pytest.raises(i3d.VideoError, match="empty"):
+        i3d.predict(io.BytesIO(), **MODEL)
+
+
+def test_one_prediction_has_the_table_and_the_plot_of_many(tmp_path):
+    one = i3d.predict("clips/b.mp4", **MODEL)
+    many = i3d.predict(["clips/b.mp4"], **MODEL)
+    assert one.to_csv(tmp_path / "one.csv") == many.to_csv() == (tmp_path / "one.csv").read_text()
+    assert len(one.plot(tmp_path / "one.png").axes) == 1
+    assert (tmp_path / "one.png").stat().st_size
+
+
+def test_lists_of_predictions_stay_predictions():
+    many = i3d.predict(["clips/b.mp4", "clips/broken.mp4"], **MODEL)
+    for joined in (many + many[:1], many + [many[0]], many.copy() + [many[0]]):  # noqa: RUF005
+        assert isinstance(joined, i3d.Predictions)
+        assert list(joined) == [*many, many[0]]
+    many += many[:1]
+    assert isinstance(many, i3d.Predictions)
+
+
 def test_a_folder_a_pattern_and_a_list_file_are_many_videos(folder):
     (folder / "list.txt").write_text("clips/a2.mp4\nclips/a10.mp4\nclips/b.mp4\nclips/broken.mp4\n")
     expected = ["a2.mp4", "a10.mp4", "b.mp4", "broken.mp4"]

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -118,6 +119,17 @@ def test_an_address_in_a_list_is_named_with_its_line(source, suffix, tmp_path, m
         assert result.stderr.count("\n") == 1
         assert "i3d reads files" in result.stderr
         assert f"list{suffix}" in result.stderr
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_an_address_has_both_slashes_in_errors_of_python(kind):
+    address = "http://host/x.mp4"
+    for function in (i3d.video.open_video, i3d.data.read_annotations, i3d.predict):
+        with pytest.raises(I3DError) as error:
+            function(kind(address))
+        assert str(error.value).startswith(f"{address}: is an address, and i3d reads files; download it first")
+    result = run_here(["i3d", "train", "--data", address, "--work-dir", "unused"])
+    assert result.stderr.startswith(f"error: --data {address}: is an address")
 
 
 def test_files_of_such_names_are_files(tmp_path, monkeypatch):

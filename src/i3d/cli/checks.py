@@ -13,7 +13,7 @@ from i3d.cli.usage import STDIN, STDIN_WORD
 from i3d.errors import InputError
 from i3d.recipes.names import FILE_SUFFIXES, recipe_names, unknown_recipe
 from i3d.utils.folders import may_exist, paths_matching
-from i3d.utils.remote import why_no_file
+from i3d.utils.remote import as_address, why_no_file
 from i3d.weights.pretrained import DEFAULT
 
 Number = TypeVar("Number", int, float)
@@ -35,7 +35,7 @@ def check_videos(names: Sequence[str]) -> list[str]:
 def check_file_name(name: str, where: str = "") -> None:
     """An InputError with the next step for an address, a live stream or a camera."""
     if why := why_no_file(name):
-        raise InputError(f"{where or name}: {why} (`i3d help topics`)")
+        raise InputError(f"{(where or name).replace(name, as_address(name))}: {why} (`i3d help topics`)")
 
 
 def _leads_somewhere(name: str) -> bool:

@@ -18,6 +18,7 @@ from i3d.training.logger import read_log
 from i3d.training.run_folder import DONE, LOG, RUN
 from i3d.utils.durations import format_minutes, format_seconds
 
+NUM_TIMED: Final = 4  # clips
 LONG: Final = 600  # seconds on a CPU, from which a flag that shortens the work is named
 # A backward pass takes twice the time of a forward pass. Frozen stages have none.
 FORWARD_FRACTION: Final[dict[TrainLayers, float]] = {"last": 0.8, "all": 0.35}  # of a training step
@@ -28,8 +29,8 @@ log = logging.getLogger("i3d")
 class FeaturePace:
     """Logs how many views must be computed and, after the first clips, how long all will take.
 
-    The first clip is not timed: the workers start and the network warms up. One clip of each worker is timed after it,
-    as workers load clips side by side. Fewer clips than that are only counted.
+    The first clip is not timed: the workers start and the network warms up. Four clips are timed after it, and at least
+    one of each worker, as workers load clips side by side. Fewer clips than that are only counted.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class FeaturePace:
         self._words = f"{stage}: {counted(num_clips * num_views, 'view')} to compute"
         self._num_clips, self._num_views, self._shorter = num_clips, num_views, shorter
         self._cached = f"{num_cached} {'is' if num_cached == 1 else 'are'} in the cache" if num_cached else ""
-        self._num_timed, self._num_computed, self._started = max(num_workers, 1), 0, 0.0
+        self._num_timed, self._num_computed, self._started = max(num_workers, NUM_TIMED), 0, 0.0
         if 0 < num_clips <= 1 + self._num_timed:
             log.info(f"{self._words}{f' ({self._cached})' * bool(self._cached)}")
 

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, Self, TypeAlias, TypedDict, Unpack, overload
 
@@ -182,12 +183,14 @@ def predict_each(
     thresholds = thresholds or Thresholds()
     decoded = _decode(predictor, sources, log, frames_fps, limits, stdin, on_progress)
     with closing(prefetch(decoded, max_ahead=VIEWS_AHEAD)) as items:
-        for item in items:
+        for place in count():
+            if (item := next(items, None)) is None:
+                return
             if isinstance(item, Prediction):
                 yield item.judged(thresholds)
                 continue
             assert isinstance(item, _Start)
-            name = source_name(item.source)
+            name = _name_of(item.source, place)
             try:
                 logits = [
                     stream.logits_of_views(
@@ -200,12 +203,18 @@ def predict_each(
                 if isinstance(item.source, str):
                     check_unchanged(item.source, item.stamp)
                     signature = signature_of_read(item.source, item.stamp) if log else ()
-                row = predictor.make_prediction(item.source, logits, top_k=top_k)
+                row = replace(predictor.make_prediction(item.source, logits, top_k=top_k), path=name)
             except VideoError as error:
                 row = Prediction(name, "error", (), predictor.protocol_line, 0, str(error))
             if log and row.status == "ok":  # the next run tries the others again
                 log.add(row.path, signature, row)
             yield row.judged(thresholds)
+
+
+def _name_of(source: Source, place: int) -> str:
+    """The path, or the type with the place among all sources: (ndarray 3)."""
+    name = source_name(source)
+    return name if isinstance(source, str | os.PathLike) else f"{name.removesuffix(')')} {place})"
 
 
 def _report_stream(on_progress: ProgressCallback, number: int, num_streams: int, progress: Progress) -> None:

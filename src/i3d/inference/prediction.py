@@ -114,6 +114,14 @@ class Prediction:
     def _repr_html_(self) -> str:
         return html_table([self])
 
+    def to_csv(self, path: str | os.PathLike[str] | None = None, *, force: bool = False) -> str:
+        """A table of one row, as that of several `Predictions`."""
+        return Predictions([self]).to_csv(path, force=force)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, force: bool = False) -> "Figure":
+        """Bars of the scores, as those of several `Predictions`."""
+        return Predictions([self]).plot(path, force=force)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         scores = [asdict(p) for p in self.predictions]
@@ -141,6 +149,12 @@ class Predictions(list[Prediction]):
     def __getitem__(self, index: SupportsIndex | slice) -> Prediction | Self:
         chosen = super().__getitem__(index)
         return chosen if isinstance(chosen, Prediction) else type(self)(chosen)
+
+    def __add__(self, other: list[Prediction]) -> Self:  # type: ignore[override]
+        return type(self)(super().__add__(other))
+
+    def copy(self) -> Self:
+        return type(self)(self)
 
     def __repr__(self) -> str:
         names = [printable(row.path) for row in self[:MAX_ROWS_SHOWN]]

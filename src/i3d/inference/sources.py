@@ -38,6 +38,8 @@ def to_source(video: Any) -> Source:
         content = video.read()
         if not isinstance(content, bytes):
             raise InputError(f"{type(video).__name__}: holds text, not bytes; open the file in binary mode ('rb')")
+        if not content and getattr(video, "seekable", lambda: False)() and video.tell():
+            raise InputError(f"{type(video).__name__}: is at its end, so that nothing can be read; call seek(0) first")
         return content
     if isinstance(video, Sequence):
         return _sequence(video)

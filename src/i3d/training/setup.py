@@ -25,7 +25,7 @@ from i3d.recipes.training import Training
 from i3d.training.losses import balanced_weights
 from i3d.training.optimizer import Ema, build_optimizer, freeze, scaled_lr, set_mode
 from i3d.training.step import TrainState, seed_step
-from i3d.utils.cache import Cache
+from i3d.utils.cache import Cache, use_inductor_cache
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit
 from i3d.utils.launcher import launched_as
@@ -115,6 +115,8 @@ def build_train_state(
             fully_shard(unit)
         fully_shard(net, reshard_after_forward=True)
     optimizer = build_optimizer(net, training, lr=base_lr)
+    if compute.runtime == "compile":
+        use_inductor_cache(compute.cache)
     to_run: nn.Module = torch.compile(net) if compute.runtime == "compile" else net  # type: ignore[assignment]
     if sharded:
         model, prepared = to_run, accelerator.prepare(optimizer)

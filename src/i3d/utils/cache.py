@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -22,6 +23,7 @@ from i3d.errors import InputError
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache_files import VARIABLE, default_folder
 
+INDUCTOR: Final = "TORCHINDUCTOR_CACHE_DIR"
 DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 log = logging.getLogger("i3d")
@@ -93,6 +95,15 @@ class Cache:
         except (OSError, InputError) as error:
             todo = f"free disk space, or choose another folder with --cache or ${VARIABLE}"
             raise InputError(f"{self.folder}: the cache cannot be written ({error}); {todo}") from error
+
+
+def use_inductor_cache(cache: Cache) -> None:
+    """Let `torch.compile` store compiled code in this cache, unless $TORCHINDUCTOR_CACHE_DIR names another folder.
+
+    It is safe across processes; its keys include the machine and the versions.
+    """
+    if not os.environ.get(INDUCTOR):  # empty: PyTorch would write to the current folder
+        os.environ[INDUCTOR] = str(cache.folder / "inductor")
 
 
 def cache_key(**parts: Any) -> str:

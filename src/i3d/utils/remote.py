@@ -11,9 +11,14 @@ CAMERA: Final = re.compile(r"(/dev/video)?\d{1,2}|(web)?cam(era)?\d{0,2}", re.IG
 DEVICE: Final = "/dev/video"
 
 
+def as_address(name: str) -> str:
+    """An address with the slash that `Path` drops; any other name as it is."""
+    return re.sub(r"^(\w{2,}):/(?!/)", r"\1://", name)
+
+
 def why_no_file(name: str) -> str:
     """Why an address, a live stream or a camera is not read, and what to do; "" for any other name."""
-    name = re.sub(r"^(\w+):/(?!/)", r"\1://", name)
+    name = as_address(name)
     if STREAM.match(name):
         return f"is a live stream, and i3d reads files; record a part first: ffmpeg -t 10 -i {name} -c copy part.mp4"
     if ADDRESS.match(name):

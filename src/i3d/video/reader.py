@@ -15,7 +15,7 @@ import numpy as np
 
 from i3d.errors import InputError, VideoError, check_not_empty
 from i3d.utils.arguments import checks_types
-from i3d.utils.remote import why_no_file
+from i3d.utils.remote import as_address, why_no_file
 from i3d.video.base import DEFAULT_LIMITS, Limits, Source, Video
 from i3d.video.container import ContainerVideo
 from i3d.video.frame_names import missing_numbers
@@ -51,7 +51,7 @@ def open_video(
 
 def _open_path(path: Path, frames_fps: float | None, limits: Limits) -> Video:
     if why := why_no_file(str(path)):
-        raise VideoError(str(path), *why.split("; ", 1))
+        raise VideoError(as_address(str(path)), *why.split("; ", 1))
     try:
         if path.is_dir():
             images, notes = frames_in(path)

@@ -22,6 +22,7 @@ from i3d.data.segments.read import decode_segment_json, is_segment_source, is_se
 from i3d.data.shards import CLASSES, LIST, Shards, is_as_packed, is_packed
 from i3d.errors import InputError, check_not_empty, quoted
 from i3d.utils.arguments import checks_types
+from i3d.utils.remote import as_address, why_no_file
 from i3d.utils.text import clip_lines, is_json_object, line_error, parse_json, read_lines, read_text
 
 Format = Literal[
@@ -70,6 +71,8 @@ def read_annotations(
     if fps is not None and not 0 < fps <= MAX_FPS:
         raise InputError(f"fps {fps:g}: is not above 0 and at most {MAX_FPS}")
     if not source.exists():
+        if ":/" in str(source) and (why := why_no_file(str(source))):
+            raise InputError(f"{as_address(str(source))}: {why}")
         raise InputError(f"{source}: no such file or folder; check the path")
     if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES and format != "segments":
         todo = "give a list of videos, or a folder of classes; for its chapters, --list-format segments"

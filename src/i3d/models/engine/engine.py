@@ -8,7 +8,6 @@ Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 
 import copy
 import logging
-import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
@@ -30,7 +29,7 @@ from i3d.models.engine.runtimes.task import (
 )
 from i3d.models.network import VideoNetwork
 from i3d.models.prepack import fold_norms, prepack
-from i3d.utils.cache import Cache
+from i3d.utils.cache import Cache, use_inductor_cache
 from i3d.utils.device import Arithmetic, ComputeConfig, Runtime, arithmetic_of, pick_device, use_cores
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -162,8 +161,7 @@ class Engine:
         if self.runtime == "openvino":
             return check_output("openvino", task, openvino.compile_task(task), self.device)
         log.info("compiling the network, which may take a minute or two; it is cached")
-        # Inductor's cache is safe across processes; its keys include the machine and the versions.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self._cache.folder / "inductor"))
+        use_inductor_cache(self._cache)
         net = to_device(copy.deepcopy(self._plain), self.device, self.arithmetic)
         function = NetworkOutput(net, output)
         compiled = torch.compile(function, fullgraph=True, dynamic=False, options={"freezing": True})
