@@ -9,6 +9,7 @@ import pytest
 
 import i3d
 from i3d.data.segments.read import read_segments
+from i3d.utils.outputs import is_drawing
 from support.commands import run_here
 from support.finetuning_runs import frames_of, make_folder, save_tiny, train
 from support.rendering import encode
@@ -63,7 +64,23 @@ def test_from_python(model, tmp_path):
 
 def test_labels_restrict_and_json_has_all(model, tmp_path):
     video = make_video(tmp_path / "long.mp4", PARTS)
-    result = run_here(["i3d", "timeline", video, "--model", model, "--labels", "green", "--json", "--device", "cpu"])
+    result = run_here(
+        [
+            "i3d",
+            "timeline",
+            video,
+            "--model",
+            model,
+            "--labels",
+            "green",
+            "--json",
+            "--device",
+            "cpu",
+            "--plot",
+            tmp_path / "plot.png",
+        ]
+    )
+    assert is_drawing(tmp_path / "plot.png")
     (row,) = json.loads(result.stdout)
     assert {segment["label"] for segment in row["segments"]} == {"green", "unknown"}
     assert "1 label of 3, scores as among all" in row["protocol"]

@@ -11,6 +11,7 @@ from i3d.cli import run
 from i3d.cli.checks import check_videos
 from i3d.cli.limits import RATE, WEEK, Within
 from i3d.cli.usage import command
+from i3d.utils.outputs import is_drawing
 
 HOUR = Within(0, 3600)
 
@@ -68,6 +69,9 @@ class TimelineOptions:
 
     segment_format: Annotated[Literal["activitynet", "label-studio"], Parameter(group=shared.OUTPUT)] = "activitynet"
     """Which of the formats whose files end in .json."""
+
+    plot: Annotated[Path | None, shared.out_file(".png", option="--plot", is_own=is_drawing)] = None
+    """Draw the segments, a row for each label, to this .png (of 20 videos at most)."""
 
     force: shared.Force = False
     json: shared.Json = False

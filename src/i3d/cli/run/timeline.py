@@ -16,6 +16,7 @@ from i3d.data.segments.write import write_segments
 from i3d.errors import InputError, counted, printable
 from i3d.inference.predictor import Predictor
 from i3d.timelines import find as timelines
+from i3d.timelines.drawing import draw_timelines
 from i3d.timelines.find import BETWEEN, Block, Timeline, TimelineFinder, find_timelines
 from i3d.timelines.segmentation import SegmentSettings
 from i3d.video.base import Limits
@@ -51,6 +52,9 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
     if out is not None:
         _write(out, rows, options)
         finish_log(out, is_complete=not bad)
+    if options.plot is not None and bad < len(rows):
+        draw_timelines(options.plot, rows)
+        log.info("%s: the segments", printable(str(options.plot)))
     if options.json:
         output.print_json(rows)
     elif bad < len(rows):
