@@ -12,7 +12,7 @@ from i3d.data.rows import Rows
 from i3d.finetuning.label_check import LABELS, LabelCheck, check_labels, judge_labels
 from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.selection import Candidate
-from i3d.finetuning.suspicious_labels import known_labels, most_suspicious, rank_labels
+from i3d.finetuning.suspicious_labels import SuspiciousLabel, known_labels, most_suspicious, rank_labels
 from support.evaluations import make_evaluation
 from support.finetuning_runs import make_clip, make_folder, save_tiny, train, write_csv
 
@@ -74,6 +74,14 @@ def test_a_fifth_is_listed(number, listed):
     assert most_suspicious(rows) == rows[:listed]
 
 
+def test_all_labels_that_look_wrong_are_listed():
+    rows = [SuspiciousLabel(n, f"{n}.mp4", "a", n / 10, "b", 1 - n / 10, n in (0, 4, 7)) for n in range(10)]
+    assert [row.index for row in most_suspicious(rows)] == [0, 1, 4, 7]
+    result = check(2, 9)
+    assert result.num_wrong == sum(row.looks_wrong for row in result.suspicious) > 3
+    assert len([*csv.DictReader(result.as_csv().splitlines())]) == len(result.suspicious)
+
+
 # what is printed and written
 
 
@@ -88,13 +96,13 @@ def check(correct=8, wrong=2):
 def test_the_sentence_counts_names_and_limits():
     words = check().sentence()
     assert words.startswith("2 of 9 labels look wrong to a classifier that has not read the clip: 0,x.mp4 ('class 0', ")
-    assert "labels.csv ranks the 2 least probable labels; some may be right." in words
+    assert "labels.csv lists 2 labels, the least probable first; some may be right." in words
     assert "1 clip is left out, whose class is in one fold only." in words
     assert "constant prediction" not in check(correct=40).sentence()
     assert "hardly better than a constant prediction: the rank means little" in check(5, 5).sentence()
     assert check(40, 0).sentence() == (
-        "0 of 39 labels look wrong to a classifier that has not read the clip. labels.csv ranks the 8 least probable "
-        "labels; all may be right. 1 clip is left out, whose class is in one fold only."
+        "0 of 39 labels look wrong to a classifier that has not read the clip. labels.csv lists 8 labels, the "
+        "least probable first; all may be right. 1 clip is left out, whose class is in one fold only."
     )
     assert check(400, 5).sentence().count(".mp4") == 3
     assert " and 2 more. " in check(400, 5).sentence()

@@ -60,7 +60,7 @@ class FinetuneResult:
     tested_on: str  # "test", "val", "5 folds"; "" without a test
     fold_accuracies: tuple[float, ...]
     of_folds: Evaluation | None = field(repr=False)  # of the classifier of a small set, by cross-validation
-    suspicious: tuple[SuspiciousLabel, ...]  # labels: the fifth that a classifier of the other clips believes least
+    suspicious: tuple[SuspiciousLabel, ...]  # labels: a fifth, the least probable, and all that look wrong
     num_computed: int  # views whose features were not in the cache
     stop_signal: int = 0  # the signal that stopped the training of layers
 

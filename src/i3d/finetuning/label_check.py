@@ -24,7 +24,7 @@ MAX_NAMES: Final = 3
 class LabelCheck:
     """The most suspicious labels, or why none were checked."""
 
-    suspicious: tuple[SuspiciousLabel, ...] = ()  # a fifth of those checked, the most suspicious first
+    suspicious: tuple[SuspiciousLabel, ...] = ()  # a fifth of those checked, and all that look wrong
     num_checked: int = 0
     num_wrong: int = 0  # that look wrong
     num_unknown: int = 0  # clips whose class is in one fold only
@@ -42,8 +42,8 @@ class LabelCheck:
         more = f" and {self.num_wrong - len(named)} more" if self.num_wrong > len(named) else ""
         names = f": {', '.join(named)}{more}" * bool(named)
         return printable(
-            f"{number} {verb} wrong to a classifier that has not read the clip{names}. {LABELS} ranks the "
-            f"{counted(len(self.suspicious), 'least probable label', 'least probable labels')}; "
+            f"{number} {verb} wrong to a classifier that has not read the clip{names}. {LABELS} lists "
+            f"{counted(len(self.suspicious), 'label')}, the least probable first; "
             f"{'some' if self.num_wrong else 'all'} may be right.{self._limits()}"
         )
 

@@ -20,7 +20,7 @@ from i3d.evaluation.metrics import class_targets
 Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Labels = Sequence[tuple[int, ...]]  # the class numbers of each clip
-LISTED: Final = 5  # one of so many clips is listed
+LISTED: Final = 5  # at least one of so many clips is listed
 Answer = tuple[float, tuple[int, ...], float]  # the probability of the label, the other label, the one it needs
 
 
@@ -70,8 +70,9 @@ def rank_labels(
 
 
 def most_suspicious(ranked: Sequence[SuspiciousLabel]) -> tuple[SuspiciousLabel, ...]:
-    """The first fifth of them, rounded up."""
-    return tuple(ranked[: ceil(len(ranked) / LISTED)])
+    """The first fifth of them, rounded up, and all others that look wrong, in this order."""
+    number = ceil(len(ranked) / LISTED)
+    return (*ranked[:number], *(row for row in ranked[number:] if row.looks_wrong))
 
 
 def known_labels(labels: Labels, folds_N: npt.NDArray[np.int64]) -> Mask:
