@@ -126,6 +126,7 @@ def test_layers_that_do_not_help_leave_the_start(root):
     (sentence,) = (line for line in record["diagnosis"] if "Training layers did not help" in line)
     assert f"is {values[0]:.1%} at the start" in sentence
     assert "The model is the start." in sentence
+    assert not any("fits" in line for line in record["diagnosis"])  # the log has the accuracy of augmented clips
     assert "Cross-validation of the classifier on the pretrained network, without training layers, on all 10" in output
 
 

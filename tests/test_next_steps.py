@@ -72,8 +72,8 @@ def test_labels_come_first_unless_the_rank_means_little():
         ({"groups": 3}, "--cv-folds 3"),
         ({"risk": RISK}, "--group-by REGEX"),
         ({"correct": 60}, "--train-layers last"),
-        ({"correct": 60, "train_layers": "last", "train_top1": 0.6}, "--train-layers all"),
-        ({"correct": 60, "train_layers": "all", "train_top1": 0.6, "epochs": 7}, "--epochs 14"),
+        ({"correct": 60, "train_layers": "last"}, "--train-layers all"),
+        ({"correct": 60, "train_layers": "all", "epochs": 7}, "--epochs 14"),
         ({"gain": LayerGain("top-1", 0.8, 0.7, is_selected=True), "train_layers": "last"}, "--train-layers head"),
         ({"issues": ("sources",)}, "i3d data split LIST --out split.csv --ignore-splits"),
         ({"folds": "folds_N", "folder": "my run"}, "i3d test 'my run' --data LIST"),
@@ -81,6 +81,16 @@ def test_labels_come_first_unless_the_rank_means_little():
 )
 def test_commands(more, command):
     assert command in commands(facts(**more))
+
+
+@pytest.mark.parametrize("layers", ["last", "all"])
+@pytest.mark.parametrize(("before", "after"), [(0.6, 0.5), (0.6, 0.6), (0.5, 0.6)])
+def test_more_layers_or_epochs_are_advised_only_if_trained_layers_helped(layers, before, after):
+    gain = LayerGain("top-1", before, after, is_selected=True)
+    advised = commands(facts(correct=60, train_layers=layers, gain=gain))
+    more = [command for command in advised if command.startswith(("--train-layers all", "--epochs"))]
+    assert bool(more) == (after > before)
+    assert ("--train-layers head" in advised) == (after <= before)
 
 
 def test_no_folds_of_one_group_of_many_clips_or_of_norms_of_all_clips():

@@ -46,7 +46,8 @@ def diagnose(
 ) -> list[str]:
     """Sentences about an evaluation.
 
-    `train_top1`: the accuracy on the training clips, if it is known. `labels`: what the check of labels found.
+    `train_top1`: of the same model on the training clips, by the views of a test, if it is known.
+    `labels`: what the check of labels found.
     """
     tested = counted(metrics.num_clips, "clip")
     if evaluation.multi_label:
@@ -102,8 +103,10 @@ def is_overfit(metrics: Metrics, train_top1: float | None) -> bool:
 
 
 def is_underfit(metrics: Metrics, train_top1: float | None) -> bool:
-    """Whether not even training clips are recognised."""
-    return train_top1 is not None and train_top1 < UNDERFITTING and not is_overfit(metrics, train_top1)
+    """Whether not even training clips are recognised, and test clips no better."""
+    if train_top1 is None or metrics.accuracy >= train_top1:
+        return False
+    return train_top1 < UNDERFITTING and not is_overfit(metrics, train_top1)
 
 
 def is_uneven(metrics: Metrics) -> bool:

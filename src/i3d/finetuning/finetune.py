@@ -251,8 +251,9 @@ def _train_and_test(
     labels = LabelCheck(why_not="a signal stopped the run")
     if not stop_signal:
         labels = check_labels(tuner, features, chosen, folds.of_head or of_folds, options)
-    if not tuner.config.recipe.multi_label and not stop_signal:
-        train_top1 = tuner.training_accuracy(features, head, work_dir)
+    # With trained layers it is unknown: the log has that of augmented clips, while the weights still change.
+    if not (tuner.config.recipe.multi_label or trains_layers or stop_signal):
+        train_top1 = tuner.training_accuracy(features, head)
     return Outcome(
         trains_layers, str(chosen), features.num_computed, evaluation, folds, of_folds, labels,
         train_top1=train_top1, gain=gain, overfit_checks=tuple(tuner.overfit_checks), stop_signal=stop_signal,

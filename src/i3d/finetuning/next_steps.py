@@ -112,7 +112,8 @@ def _evidence(facts: RunFacts) -> Iterator[NextStep]:
 def _training(facts: RunFacts) -> Iterator[NextStep]:
     """How to make the model better."""
     metrics, config, gain = facts.metrics, facts.config, facts.gain
-    if gain is not None and gain.trained <= gain.start:
+    is_in_vain = gain is not None and gain.trained <= gain.start
+    if is_in_vain:
         yield NextStep("Train the classifier alone, which is as good and faster.", "--train-layers head")
     if metrics is None:
         return
@@ -123,13 +124,15 @@ def _training(facts: RunFacts) -> Iterator[NextStep]:
             yield NextStep("Add clips of the rare classes: they are weighted equally already.")
         if is_overfit(metrics, facts.train_top1) and not facts.is_few:
             yield NextStep("Add more, and more varied, training clips: the model overfits those that it has.")
-    if is_underfit(metrics, facts.train_top1) or (config.train_layers == "head" and _could_be_better(facts, metrics)):
+    if not is_in_vain and (is_underfit(metrics, facts.train_top1) or _could_be_better(facts, metrics)):
         if config.train_layers == "head":
             yield NextStep("Try whether training the last layers is better, in a new folder.", "--train-layers last")
         elif config.train_layers == "last":
             yield NextStep("Try whether training all layers is better, in a new folder.", "--train-layers all")
         else:
-            yield NextStep("Train for more epochs, in a new folder.", f"--epochs {2 * config.training.epochs}")
+            yield NextStep(
+                "Try whether more epochs are better, in a new folder.", f"--epochs {2 * config.training.epochs}"
+            )
 
 
 def _could_be_better(facts: RunFacts, metrics: Metrics) -> bool:
