@@ -60,11 +60,17 @@ def diagnose(
         test = "cross-validation" if is_cross_validated else "test"
         percents = format_interval(metrics.interval, factor=100, digits=0) + " %" * bool(metrics.interval)
         sentences.append(f"The {test} has only {tested}: the 95 % interval of the {name} is {percents}.")
-    if any(issue.kind in ("duplicates", "near-duplicates", "leak", "sources") for issue in issues):
-        sentences.append("The scores may be too high: see the warnings about duplicates, sources and leaks.")
+    sentences += doubts(issues)
     sentences += [labels] * has_wrong_labels
     notes = [source_risk, "" if has_wrong_labels else labels]
     return [*(sentences or ["No problem was found."]), *filter(None, notes)]
+
+
+def doubts(issues: Sequence[DataIssue]) -> list[str]:
+    """A sentence, if issues of the data make scores too high."""
+    kinds = ("duplicates", "near-duplicates", "divided near-duplicates", "leak", "sources")
+    warning = "The scores may be too high: see the warnings about duplicates, sources and leaks."
+    return [warning] * any(issue.kind in kinds for issue in issues)
 
 
 def describe_folds(metrics: Metrics, num_folds: int, *, trains_layers: bool) -> str:

@@ -89,6 +89,7 @@ def write_run_report(
         "train_layers": tuner.config.train_layers,
         "decisions": tuner.config.decisions,
         "issues": [issue for issue in stats.issues if issue.kind != "unreadable"],  # they have a list of their own
+        "near_duplicates": stats.near_duplicates,
         "unreadable": (*stats.unreadable, *outcome.lost),
         "label_clips": (label_clips := label_stills(tuner, outcome)),
         "num_hidden": outcome.labels.num_wrong - sum(clip.label.looks_wrong for clip in label_clips),
