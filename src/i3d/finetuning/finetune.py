@@ -22,7 +22,7 @@ from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.finetuning.classifier import Head
 from i3d.finetuning.data_issues import DataIssue
 from i3d.finetuning.defaults import Decision, choose, with_folds
-from i3d.finetuning.diagnosis import describe_folds, diagnose
+from i3d.finetuning.diagnosis import describe_folds, diagnose, doubts
 from i3d.finetuning.features import ClipFeatures
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.label_check import LabelCheck, check_labels
@@ -282,7 +282,8 @@ def _diagnose(tuner: Finetuner, stats: DatasetStats, outcome: Outcome) -> list[s
         metrics, num_folds = compute_metrics(outcome.of_folds), tuner.split.num_folds
         sentences = [describe_folds(metrics, num_folds, trains_layers=outcome.trains_layers)]
     if judged is None:
-        return [*sentences, labels.sentence()]
+        risks = [*doubts(stats.issues), *filter(None, [stats.source_risk])] if sentences else []
+        return [*sentences, *risks, labels.sentence()]
     return sentences + diagnose(
         judged, compute_metrics(judged),
         train_top1=outcome.train_top1, issues=stats.issues, is_cross_validated=outcome.is_cross_validated,
