@@ -9,7 +9,8 @@ the classifier, train layers if that is set, test, and diagnose the result.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -107,15 +108,15 @@ def finetune(
     init = os.fspath(init)
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
     _check_options(options, compute, seed=seed, multi_label=multi_label)
-    _check_folder(work_dir)
-    check_outside(work_dir, annotations)
-    annotations.check_utf8(SPLIT)
-    tuner, stats = plan_finetuning(
-        annotations, options,
-        init=init, settings=settings, max_bad=max_bad, compute=compute, deterministic=deterministic, seed=seed,
-        naming=naming, multi_label=multi_label, on_progress=on_progress,
-    )  # fmt: skip
-    return _run(tuner, stats, work_dir, options, command=command, begun=begun)
+    with _locked(work_dir):
+        check_outside(work_dir, annotations)
+        annotations.check_utf8(SPLIT)
+        tuner, stats = plan_finetuning(
+            annotations, options,
+            init=init, settings=settings, max_bad=max_bad, compute=compute, deterministic=deterministic, seed=seed,
+            naming=naming, multi_label=multi_label, on_progress=on_progress,
+        )  # fmt: skip
+        return _run(tuner, stats, work_dir, options, command=command, begun=begun)
 
 
 def plan_finetuning(
@@ -163,13 +164,18 @@ def _check_options(options: FinetuneOptions, compute: ComputeConfig, *, seed: in
         raise InputError(f"--head {options.head}: a multi-label clip has no nearest class mean; use --head linear")
 
 
-def _check_folder(work_dir: Path) -> None:
-    """An InputError, before any work, if another run uses the folder or it holds files that this run would write."""
+@contextmanager
+def _locked(work_dir: Path) -> Iterator[None]:
+    """The lock on the folder of the run, from its first check to its last file.
+
+    It is an InputError, before any work, if another run uses the folder or it holds files that this run would write.
+    """
     folder = RunFolder(work_dir)
     folder.lock()
     try:
         folder.check_own(RECORD, OWN_FILES)
         check_record(work_dir)
+        yield
     finally:
         folder.release()
 
@@ -186,20 +192,15 @@ def _run(
     tuner: Finetuner, stats: DatasetStats, work_dir: Path, options: FinetuneOptions, *, command: str, begun: float
 ) -> FinetuneResult:
     """From the decisions to the model and its diagnosis."""
-    folder, is_head = RunFolder(work_dir), tuner.config.train_layers == "head"
-    folder.lock()
     tuner.report("draw preview")
-    try:
-        write_start(work_dir, tuner, stats)
-        if tuner.config.norms == "re-estimated":
-            tuner = replace(tuner, weights=tuner.reestimate_norms())
-        tuner, stats, shared, features, lost = _compute_features(tuner, stats, options, work_dir)
-        if options.overfit_check:
-            tuner.check_overfit(features)
-        names = (BEST, LAST) if is_head else (START,)
-        head, chosen = tuner.fit_classifier(features, tuner.split.train, work_dir, names)
-    finally:
-        folder.release()  # `train` locks it again
+    write_start(work_dir, tuner, stats)
+    if tuner.config.norms == "re-estimated":
+        tuner = replace(tuner, weights=tuner.reestimate_norms())
+    tuner, stats, shared, features, lost = _compute_features(tuner, stats, options, work_dir)
+    if options.overfit_check:
+        tuner.check_overfit(features)
+    names = (BEST, LAST) if tuner.config.train_layers == "head" else (START,)
+    head, chosen = tuner.fit_classifier(features, tuner.split.train, work_dir, names)
     outcome = _train_and_test(tuner, features, head, chosen, work_dir, options)
     outcome = replace(outcome, lost=lost)
     tuner.report("write report")
