@@ -68,6 +68,13 @@ def error(root, *more, work_dir="W", data="clips", fast=FAST, draw=False):
         (["--max-bad", "lots"], "lots"),
         (["--group-by", "("], "not a regular expression"),
         (["--val-fraction", 1.5], "1.5"),
+        (["--deterministic"], "--deterministic: no layers are trained (--train-layers head); leave it out"),
+        (
+            ["--train-layers", "last", "--val-fraction", 0, "--set", "training.patience=2"],
+            "--set 'training.patience=2': has no effect, as no clip is for validation; leave it out",
+        ),
+        (["--train-layers", "last", "--cv-folds", 2, "--validate-every", 2], "--cv-folds trains on all clips"),
+        (["--train-layers", "last", "--accumulate", 2, "--set", "training.accumulate=4"], "as 4 and as 2"),
         (["--set", "training.nonsense=1"], "nonsense"),
         (["--balance", "focal"], "--balance focal"),
         (["--cv-folds", 3, "--norms", "re-estimated"], "use --norms frozen"),

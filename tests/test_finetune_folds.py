@@ -10,6 +10,7 @@ import i3d.training.run
 from i3d.data.annotations import build_annotations
 from i3d.data.rows import Rows
 from i3d.evaluation.result import compute_metrics
+from i3d.finetuning.defaults import PATIENCE, Decision, FinetuneConfig, with_folds
 from i3d.finetuning.diagnosis import LayerGain, diagnose
 from i3d.finetuning.fitting import fit_head
 from i3d.finetuning.inspect_data import DatasetStats, divide
@@ -75,6 +76,13 @@ def test_which_sets_are_judged_by_folds_and_why(tmp_path, num_train, num_held, o
     assert split.num_folds == num_folds
     assert why in split.folds_reason
     assert (split.head_folds_N is not None) == (num_folds > 0 and "cv_folds" not in options)
+
+
+def test_without_validation_clips_the_plan_has_no_patience(tmp_path):
+    config = FinetuneConfig("last", "auto", 1, "frozen", None, (Decision(PATIENCE, "5", "it stops early"),))
+    for num_held, flags in ((4, [PATIENCE, "--cv-folds"]), (0, ["--cv-folds"])):
+        planned = with_folds(config, divided(tmp_path, 20, num_held))
+        assert [decision.flag for decision in planned.decisions] == flags
 
 
 # a run

@@ -35,6 +35,7 @@ from i3d.finetuning.selection import Candidate
 from i3d.finetuning.shared_sources import SharedSources, group_near_duplicates, report_without
 from i3d.finetuning.steps import RECORD, START, CrossValidation, Finetuner
 from i3d.finetuning.suspicious_labels import SuspiciousLabel
+from i3d.finetuning.useless_settings import check_validation
 from i3d.training.run_folder import BEST, LAST, RunFolder, check_outside
 from i3d.training.setup import check_sync_norms, check_training_runtime
 from i3d.utils.arguments import checks_types
@@ -149,8 +150,10 @@ def plan_finetuning(
         init=init, settings=settings,
     )  # fmt: skip
     config = with_folds(config, split)
-    if config.train_layers == "head" and compute.runtime != "torch":
-        raise InputError(f"--runtime {compute.runtime}: no layers are trained (--train-layers head); leave it out")
+    check_validation(settings, split)
+    useless = f"--runtime {compute.runtime}" if compute.runtime != "torch" else "--deterministic" * deterministic
+    if config.train_layers == "head" and useless:
+        raise InputError(f"{useless}: no layers are trained (--train-layers head); leave it out")
     check_sync_norms(config.training, device.type)
     tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress, max_bad)
     return tuner, stats
