@@ -5,11 +5,11 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.data.annotations import Annotations
+from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.class_files import classes_file
 from i3d.data.formats.write import list_content
 from i3d.data.labels import CLASSES_SUFFIX
@@ -104,8 +104,28 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     _write_preview(work_dir, tuner)
 
 
-def clips_of_run(work_dir: Path) -> tuple[Path, Path | None]:
-    """The list of a fine-tuning's clips with their splits, and their folder; None: it is not where it was.
+@dataclass(frozen=True)
+class RunClips:
+    """The clips of a fine-tuning."""
+
+    path: Path  # the list, with their splits
+    root: Path | None  # their folder; None: it is not where it was
+    tested_on: str  # "test", "val", "5 folds"; "": no clip is held out
+    has_folds: bool  # whether folds tested the classifier
+
+    @property
+    def trained_on_all(self) -> str:
+        """Why a test of the model on them would be one on training clips, and its own result; "": some are held out."""
+        if self.tested_on in SPLITS:
+            return ""
+        why = "none was held out" if not self.tested_on else f"the {self.tested_on} were tested with other models"
+        folds = self.tested_on or "folds" * self.has_folds
+        result = f"; the result of the {folds} is in {RECORD} and {REPORT}" if folds else ""
+        return f"the model was trained on all clips of this run ({why}{result})"
+
+
+def clips_of_run(work_dir: Path) -> RunClips:
+    """The list of a fine-tuning's clips with their splits, and their folder.
 
     The folder is searched where the run read it, then beside the run: both may have been moved together.
     """
@@ -114,7 +134,9 @@ def clips_of_run(work_dir: Path) -> tuple[Path, Path | None]:
         raise InputError(f"{work_dir}: has no {SPLIT}, which fine-tuning writes; name the clips with --data")
     roots = record.get(ROOTS)
     paths = [work_dir / root for root in roots if isinstance(root, str)] if isinstance(roots, list) else []
-    return work_dir / SPLIT, next((path for path in paths if path.is_dir()), None)
+    root, config = next((path for path in paths if path.is_dir()), None), record.get("config")
+    tested_on = config.get("tested_on", "") if isinstance(config, dict) else ""
+    return RunClips(work_dir / SPLIT, root, str(tested_on), "cross_validation" in record)
 
 
 def write_split(work_dir: Path, annotations: Annotations) -> None:
