@@ -184,6 +184,11 @@ def _imbalance(stats: DatasetStats) -> float:
     return max(stats.counts_K, default=0) / max(_smallest_class(stats), 1)
 
 
+def trains_layers(options: FinetuneOptions, device: str) -> bool:
+    """Whether more than the classifier is trained, which does not depend on the clips."""
+    return options.train_layers != "head" and not (options.train_layers is None and device == "cpu")
+
+
 def _train_layers(stats: DatasetStats, device: str) -> tuple[TrainLayers, str]:
     smallest = _smallest_class(stats)
     if device == "cpu":

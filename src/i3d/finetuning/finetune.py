@@ -7,6 +7,7 @@
 the classifier, train layers if that is set, test, and diagnose the result.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -18,11 +19,11 @@ import torch
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming, dataset_naming
-from i3d.errors import InputError, check_not_empty
+from i3d.errors import InputError, check_not_empty, counted
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.finetuning.classifier import Head
 from i3d.finetuning.data_issues import DataIssue
-from i3d.finetuning.defaults import Decision, choose, with_folds
+from i3d.finetuning.defaults import Decision, choose, trains_layers, with_folds
 from i3d.finetuning.diagnosis import describe_folds, diagnose
 from i3d.finetuning.features import ClipFeatures
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
@@ -44,6 +45,8 @@ from i3d.utils.outputs import output_folder
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.weights.load import load_weights
 from i3d.weights.pretrained import DEFAULT
+
+log = logging.getLogger("i3d")
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,8 @@ def plan_finetuning(
         naming = dataset_naming(annotations, modality="flow" if start.network.in_channels == 2 else "rgb")
     clips, stats = inspect_clips(
         annotations, options,
-        naming=naming, compute=compute, seed=seed, max_bad=max_bad, multi_label=multi_label, on_progress=on_progress,
+        naming=naming, compute=compute, seed=seed, max_bad=max_bad, multi_label=multi_label,
+        trains_layers=trains_layers(options, device.type), on_progress=on_progress,
     )  # fmt: skip
     split = divide(clips.annotations, stats, options, seed=seed)
     config = choose(
@@ -151,6 +155,9 @@ def plan_finetuning(
     )  # fmt: skip
     config = with_folds(config, split)
     check_validation(settings, split)
+    if config.train_layers == "head" and split.tested_on == "test" and split.validation:
+        unused = f"{counted(len(split.validation), 'clip')} of the split val"
+        log.info(f"the model and its test leave out {unused}: the classifier alone is not validated")
     useless = f"--runtime {compute.runtime}" if compute.runtime != "torch" else "--deterministic" * deterministic
     if config.train_layers == "head" and useless:
         raise InputError(f"{useless}: no layers are trained (--train-layers head); leave it out")

@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.annotations import Annotations
-from i3d.data.split import find_groups, split_annotations
+from i3d.data.split import find_groups
 from i3d.errors import InputError, counted, printable
 from i3d.evaluation.intervals import format_interval
 from i3d.evaluation.result import Evaluation, compute_metrics
 from i3d.evaluation.result_file import metrics_as_dict
 from i3d.finetuning.data_issues import DataIssue
 from i3d.finetuning.features import ClipFeatures
-from i3d.finetuning.inspect_data import DatasetStats, Split, divide, validation_fraction
+from i3d.finetuning.inspect_data import DatasetStats, Split, divide, draw_split
 from i3d.finetuning.near_duplicates import MAX_CLIPS, Pair, near_duplicates
 from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.record import read_value, write_values
@@ -122,7 +122,7 @@ def _regroup(
         return tuner, f"they chain {sizes.max()} of {len(annotations)} clips into one group, so that groups ignore them"
     try:
         if stats.drawn:
-            annotations = _draw_again(annotations, stats, options, alike, seed=tuner.seed)
+            annotations = _draw_again(annotations, stats, alike, seed=tuner.seed)
         split = divide(annotations, replace(stats, duplicates=alike), options, seed=tuner.seed)
     except InputError:  # too few groups, or a group in two splits of the list
         return tuner, "too few groups would remain, so that groups ignore them"
@@ -137,14 +137,13 @@ def _regroup(
     return replace(tuner, clips=clips, split=split), f"each pair stays {where}{given}"
 
 
-def _draw_again(
-    annotations: Annotations, stats: DatasetStats, options: FinetuneOptions, alike: Sequence[Pair], *, seed: int
-) -> Annotations:
+def _draw_again(annotations: Annotations, stats: DatasetStats, alike: Sequence[Pair], *, seed: int) -> Annotations:
     """The clips whose split was drawn, divided by these groups."""
     splits_N = annotations.splits_N.copy()
     splits_N[list(stats.drawn)] = -1
     undivided = replace(annotations, splits_N=splits_N)
-    return split_annotations(undivided, val=validation_fraction(options), seed=seed, alike=alike).annotations
+    divided, _ = draw_split(undivided, stats.val_fraction, alike, seed=seed)
+    return divided
 
 
 def _doubtful_labels(annotations: Annotations, degrees: Mapping[Pair, float]) -> list[DataIssue]:
