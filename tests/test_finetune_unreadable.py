@@ -6,7 +6,7 @@ import pytest
 
 import i3d.finetuning.finetune
 import i3d.utils.process_pool
-from support.finetuning_runs import make_folder, save_tiny, splits_in, train
+from support.finetuning_runs import make_clip, make_folder, save_tiny, splits_in, train
 
 FAST = ("--views", 1, "--head", "prototype", "--precision", "fp32", "--no-overfit-check")
 
@@ -103,3 +103,17 @@ def test_too_many_lost_clips_stop_the_run(root, monkeypatch):
 def test_no_workers_are_no_processes(root, monkeypatch):
     monkeypatch.setattr(i3d.utils.process_pool.WorkerProcess, "start", lambda _: 1 / 0)
     train(root / "clips", root / "W", root / "tiny.safetensors", *FAST)  # with --workers 0
+
+
+def test_a_run_with_a_damaged_clip_can_be_repeated(root):
+    """The damaged clip is then the only one whose features are not cached: no other takes its place."""
+    make_clip(root / "clips/a/9.mp4", 0, num_frames=60)
+    content = bytearray((root / "clips/a/9.mp4").read_bytes())
+    middle = len(content) // 4
+    content[middle : middle + len(content) // 4] = bytes(len(content) // 4)
+    (root / "clips/a/9.mp4").write_bytes(content)
+    several = (*FAST, "--views", 3)
+    first, again = (train(root / "clips", root / "W", root / "tiny.safetensors", *several) for _ in range(2))
+    for output in (first, again):
+        assert "a/9.mp4" in output
+        assert "in a row" not in output

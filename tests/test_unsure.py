@@ -25,7 +25,7 @@ RANDOM = np.random.default_rng(0)
 def make_familiarity(features_NC, groups_N, is_training_N=None):
     groups_N = np.array(groups_N)
     is_training_N = np.ones(len(groups_N), bool) if is_training_N is None else np.array(is_training_N)
-    return Familiarity.from_clips(np.array(features_NC, np.float32), groups_N, is_training_N)
+    return Familiarity.from_clips(np.array(features_NC, np.float32)[:, None], groups_N, is_training_N)
 
 
 def test_each_clip_is_compared_with_training_clips_of_other_groups():

@@ -87,7 +87,7 @@ def _unreadable(report: DatasetReport) -> list[DataIssue]:
                 is_fatal=len(unreadable) == num_clips),
         *([DataIssue("units", doubt)] if doubt else []),
         *_named("damaged", [f"{row.path} ({row.reason})" for row in damaged],
-                "clips are damaged and used up to the damage", one="clip is damaged and used up to the damage"),
+                "clips are damaged: read as far as possible", one="clip is damaged: read as far as possible"),
     ]  # fmt: skip
 
 

@@ -196,13 +196,20 @@ def _compute(
     seeds_N = np.array([int(key[:15], 16) for key in keys])
     flow = ClipFlow.from_network(backbone.engine.net.settings, backbone.preprocessing, cache)
     dataset = ClipDataset(  # with all labels of a clip: a mirror may change any of them
-        clips.annotations, view, seed=seed, naming=clips.naming, flow=flow, multi_label=True, seeds_N=seeds_N
+        clips.annotations,
+        view,
+        seed=seed,
+        naming=clips.naming,
+        flow=flow,
+        multi_label=True,
+        seeds_N=seeds_N,
+        replaces_bad=False,
     )
     if dataset.computes_flow and flow is not None and isinstance(view, TestView):
         log.info("%s; cached in %s", describe_cost(flow.method, short_side=flow.short_side), flow.cache.folder)
     loader = ClipLoader(dataset, batch_size=1, num_workers=num_workers, max_bad=1.0)
     for batch in loader.batches(epoch=draw):
-        if batch.bad:  # in training, another clip stands in for it
+        if batch.bad:
             yield from ((bad.index, bad.reason) for bad in batch.bad)
             continue
         index, is_training = int(batch.indices_N[0]), isinstance(view, TrainView)

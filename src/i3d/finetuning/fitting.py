@@ -21,7 +21,7 @@ from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.training.losses import balanced_weights
 from i3d.weights.checkpoint import Card, save_checkpoint
-from i3d.weights.familiarity import Familiarity
+from i3d.weights.familiarity import Familiarity, mean_of_crops
 from i3d.weights.load import Weights
 
 
@@ -85,10 +85,11 @@ def familiarity_of(
     seed: int,
 ) -> Familiarity | None:
     """The features of some clips as training clips, and the distances of all clips, by the views of a test."""
-    features_NC = features.values_NVC[:, : config.protocol.num_views].mean(axis=1)
-    is_training_N = np.zeros(len(features_NC), bool)
+    tested_NVC, num_crops = features.values_NVC[:, : config.protocol.num_views], config.protocol.num_crops
+    is_training_N = np.zeros(len(tested_NVC), bool)
     is_training_N[list(indices)] = True
-    return Familiarity.from_clips(features_NC, groups_N, is_training_N, seed=seed)
+    features_NPC = np.stack([mean_of_crops(views_VC, num_crops) for views_VC in tested_NVC])
+    return Familiarity.from_clips(features_NPC, groups_N, is_training_N, seed=seed)
 
 
 def write_model(

@@ -1,8 +1,10 @@
 """Chooses a classifier by clips that it was not fitted on, and calibrates it.
 
 Cross-validation by group compares linear classifiers of several penalties and class means, each with the temperature
-that suits it (Guo et al. 2017, arXiv:1706.04599): the highest likelihood of the held-out clips wins. The temperature is
-part of the weights of the chosen classifier, so its probabilities are calibrated without further code.
+that suits it (Guo et al. 2017, arXiv:1706.04599): the highest likelihood of the held-out clips wins. Of N clips each
+label is taken as right with the probability (N + 1) / (N + 2), as by Platt (1999): twenty clips that are all right do
+not prove that the next one is. The temperature is part of the weights of the chosen classifier, so its probabilities
+are calibrated without further code.
 
 Letters in names: M candidates, A temperatures, R rows (views of clips), N clips, K classes.
 """
@@ -19,7 +21,8 @@ from i3d.finetuning.options import HeadKind
 from i3d.recipes.training import Loss
 
 PENALTIES: Final = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)  # from strong to weak
-TEMPERATURES: Final = tuple(np.geomspace(0.5, 4.0, 13).tolist())  # below 1: the classifier is too cautious
+TEMPERATURES: Final = tuple(np.geomspace(0.5, 64.0, 29).tolist())  # below 1: the classifier is too cautious
+MAX_LINEAR: Final = 4.0  # temperature of a linear classifier; more of it is a stronger penalty
 NUM_FOLDS: Final = 5
 LEAST: Final = 1e-12  # a probability of 0 would be infinitely unlikely
 
@@ -62,19 +65,25 @@ def select_classifier(
     """
     compared = candidates(kind)
     folds_R = _folds(rows, seed)
+    doubt = 1 / (len(np.unique(rows.clips_R)) + 2)
     likelihood_MA, total = np.zeros((len(compared), len(TEMPERATURES))), 0.0
     for fold in np.unique(folds_R):
         held, rest = rows.select(folds_R == fold), rows.select(folds_R != fold)
-        is_known_R: npt.NDArray[np.bool_] = np.all((held.targets_RK > 0) <= rest.targets_RK.any(axis=0), axis=1)
+        is_known_K: npt.NDArray[np.bool_] = np.asarray(rest.targets_RK.any(axis=0))
+        is_known_R: npt.NDArray[np.bool_] = np.all((held.targets_RK > 0) <= is_known_K, axis=1)
         held = held.select(is_known_R)
         if len(held.weights_R) and len(rest.weights_R):
             for m, head in enumerate(_fit_all(rest, loss, compared, multi_label=multi_label)):
                 logits_RK = head.logits(held.features_RC)
                 for a, temperature in enumerate(TEMPERATURES):
-                    likelihood_MA[m, a] += _log_likelihood(logits_RK / temperature, held, multi_label=multi_label)
+                    likelihood_MA[m, a] += _log_likelihood(
+                        logits_RK / temperature, held, is_known_K, doubt=doubt, multi_label=multi_label
+                    )
             total += float(held.weights_R.sum())
     if not total:
         return compared[-1] if kind != "linear" else compared[len(compared) // 2]
+    is_allowed_MA = [[one.penalty is None or t <= MAX_LINEAR for t in TEMPERATURES] for one in compared]
+    likelihood_MA = np.where(is_allowed_MA, likelihood_MA, -np.inf)
     m, a = divmod(int(np.argmax(likelihood_MA)), len(TEMPERATURES))
     return Candidate(compared[m].penalty, TEMPERATURES[a], float(likelihood_MA[m, a]) / total)
 
@@ -93,8 +102,13 @@ def _fit_all(rows: DesignMatrix, loss: Loss, compared: list[Candidate], *, multi
     return heads + [fit_prototypes(rows)] * (len(heads) < len(compared))
 
 
-def _log_likelihood(logits_RK: Doubles, rows: DesignMatrix, *, multi_label: bool) -> float:
-    """The sum of the log-likelihoods of the clips, by their weights; of several labels, the mean over the classes."""
+def _log_likelihood(
+    logits_RK: Doubles, rows: DesignMatrix, is_known_K: npt.NDArray[np.bool_], *, doubt: float, multi_label: bool
+) -> float:
+    """The sum of the log-likelihoods of the clips, by their weights; of several labels, the mean over the classes.
+
+    `doubt` is the probability that a label is wrong; all other classes that were trained on share it.
+    """
     _, first_N, clip_R, num_views_N = np.unique(
         rows.clips_R, return_index=True, return_inverse=True, return_counts=True
     )
@@ -104,5 +118,7 @@ def _log_likelihood(logits_RK: Doubles, rows: DesignMatrix, *, multi_label: bool
     targets_NK, weights_N = rows.targets_RK[first_N], np.bincount(clip_R, weights=rows.weights_R)
     if multi_label:
         right_NK = np.where(targets_NK > 0, probabilities_NK, 1 - probabilities_NK)
-        return float(weights_N @ np.log(np.maximum(right_NK, LEAST)).mean(axis=1))
-    return float(weights_N @ np.log(np.maximum((targets_NK * probabilities_NK).sum(axis=1), LEAST)))
+        logs_NK = (1 - doubt) * np.log(np.maximum(right_NK, LEAST)) + doubt * np.log(np.maximum(1 - right_NK, LEAST))
+        return float(weights_N @ logs_NK.mean(axis=1))
+    doubted_NK = np.where(targets_NK > 0, 1 - doubt, is_known_K * doubt / max(int(is_known_K.sum()) - 1, 1))
+    return float(weights_N @ (doubted_NK * np.log(np.maximum(probabilities_NK, LEAST))).sum(axis=1))

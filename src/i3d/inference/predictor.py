@@ -28,6 +28,7 @@ from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import local_device
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import Limits, Source
+from i3d.weights.familiarity import mean_of_crops
 from i3d.weights.load import build_model, load_weights
 from i3d.weights.pretrained import DEFAULT
 
@@ -166,7 +167,10 @@ class Predictor(VideoClassifier):
     def familiarity(self, logits: VideoLogits) -> float | None:
         """The fraction of held-out clips that are as far from the training clips as a video; None: unknown."""
         familiarity, features_VC = self.weights.familiarity, logits.features_VC
-        return None if familiarity is None or features_VC is None else familiarity.fraction_as_far(features_VC)
+        if familiarity is None or features_VC is None:
+            return None
+        num_crops = getattr(self.card.recipe.protocol, "num_crops", 1)
+        return familiarity.fraction_as_far(mean_of_crops(features_VC, num_crops))
 
     def scores(self, logits: VideoLogits, source: Source) -> VideoScores:
         """The scores of a video, averaged over its views as the protocol prescribes."""

@@ -285,9 +285,13 @@ class ClipProtocol(Settings):
     average: Literal["prob", "score"] = "prob"
 
     @property
+    def num_crops(self) -> int:
+        """Views of one clip."""
+        return {"center": 1, "two": 2, "three": 3, "ten": 10}[self.crops]
+
+    @property
     def num_views(self) -> int:
-        crops = {"center": 1, "two": 2, "three": 3, "ten": 10}[self.crops]
-        return self.num_clips * crops * (10 if self.placement == "dense" else 1 + self.twice)
+        return self.num_clips * self.num_crops * (10 if self.placement == "dense" else 1 + self.twice)
 
     @model_validator(mode="after")
     def _placement_agrees(self) -> Self:

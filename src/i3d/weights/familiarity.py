@@ -3,7 +3,8 @@
 A softmax over the classes of a model gives every clip a class, also one of something else. The distance to the nearest
 training clip in feature space is judged by clips that were held out (Sun et al. 2022, arXiv:2204.06507).
 
-Letters in names: N training clips, M held-out clips, V views, C channels.
+A video of several clips is as far as they are on average. Letters in names: N training videos, M held-out videos, P
+clips of a video (the mean of their crops), C channels.
 """
 
 from collections.abc import Mapping
@@ -28,12 +29,12 @@ class Familiarity:
     """Features of training clips, and how far held-out clips are from them."""
 
     features_NC: npt.NDArray[np.float16] = field(repr=False)  # of unit length
-    distances_M: Floats = field(repr=False)  # of each held-out clip to the nearest training clip, ascending
+    distances_M: Floats = field(repr=False)  # of each held-out video to the nearest training video, ascending
 
     @classmethod
     def from_clips(
         cls,
-        features_NC: Floats,
+        features_NPC: Floats,
         groups_N: npt.NDArray[np.int64],
         is_training_N: npt.NDArray[np.bool_],
         *,
@@ -48,14 +49,15 @@ class Familiarity:
         if len(training) > MAX_CLIPS:
             training = np.sort(np.random.default_rng((seed, 0xFA71)).choice(training, MAX_CLIPS, replace=False))
         if len(np.unique(groups_N)) < 2:
-            groups_N = np.arange(len(features_NC))
-        stored_NC = unit_length(features_NC[training]).astype(np.float16)
+            groups_N = np.arange(len(features_NPC))
+        stored_NC = unit_length(features_NPC[training].mean(axis=1)).astype(np.float16)
         distances = []
-        for first in range(0, len(features_NC), BLOCK):
+        for first in range(0, len(features_NPC), BLOCK):
             block = slice(first, first + BLOCK)
-            distances_MN = 1 - unit_length(features_NC[block]) @ stored_NC.astype(np.float32).T
-            distances_MN[groups_N[block, None] == groups_N[None, training]] = np.inf
-            distances.append(distances_MN.min(axis=1, initial=np.inf))
+            distances_MPN = 1 - unit_length(features_NPC[block]) @ stored_NC.astype(np.float32).T
+            is_same_MN = groups_N[block, None] == groups_N[None, training]
+            distances_MPN[np.broadcast_to(is_same_MN[:, None], distances_MPN.shape)] = np.inf
+            distances.append(distances_MPN.min(axis=2, initial=np.inf).mean(axis=1))
         distances_M = np.sort(np.concatenate(distances)).astype(np.float32)
         distances_M = distances_M[np.isfinite(distances_M)]
         return cls(stored_NC, distances_M) if len(distances_M) else None
@@ -79,11 +81,16 @@ class Familiarity:
         """As a checkpoint has them."""
         return {FEATURES: torch.from_numpy(self.features_NC), DISTANCES: torch.from_numpy(self.distances_M)}
 
-    def fraction_as_far(self, features_VC: Floats) -> float:
-        """The fraction of the held-out clips that are at least as far as a video, from the features of its views."""
-        features_C = unit_length(features_VC.mean(axis=0))
-        distance = 1 - (self.features_NC.astype(np.float32) @ features_C).max()
-        return float((self.distances_M >= distance).mean())
+    def fraction_as_far(self, features_PC: Floats) -> float:
+        """The fraction of the held-out videos that are at least as far as a video, from the features of its clips."""
+        distances_P = 1 - (unit_length(features_PC) @ self.features_NC.astype(np.float32).T).max(axis=1)
+        return float((self.distances_M >= distances_P.mean()).mean())
+
+
+def mean_of_crops(features_VC: Floats, num_crops: int) -> Floats:
+    """The features (P, C) of clips, of views that are clip by clip, each with so many crops."""
+    means_PC: Floats = features_VC.reshape(-1, num_crops, features_VC.shape[1]).mean(axis=1)
+    return means_PC
 
 
 def unit_length(features_NC: Floats) -> Floats:

@@ -102,6 +102,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
 
     `flow`: clips are optical flow, stored or computed. `naming`: of the frames of folders, by default inferred.
     `multi_label`: labels are rows of 0 and 1. `seeds_N`: seeds of the clips' random draws, by default their indices.
+    `replaces_bad`: in training, the next clip takes the place of one that cannot be read; else there is none.
     """
 
     def __init__(
@@ -114,10 +115,11 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         naming: FrameNaming | None = None,
         multi_label: bool = False,
         seeds_N: npt.NDArray[np.int64] | None = None,
+        replaces_bad: bool = True,
     ) -> None:
         self.annotations, self.view, self.seed = annotations, view, seed
         self.seeds_N = np.arange(len(annotations)) if seeds_N is None else seeds_N
-        self.multi_label, self.flow = multi_label, flow
+        self.multi_label, self.flow, self.replaces_bad = multi_label, flow, replaces_bad
         self.timer = LoadTimer()
         self._notes: dict[int, str] = {}  # of the clips of a batch
         annotations.check_present()
@@ -169,18 +171,23 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     def _training_batch(self, keys: Sequence[Key], view: TrainView) -> Batch:
         s, size = view.sampling, view.augmentation.size
         clips_NVTHWC = allocate_uint8((len(keys), s.num_clips, s.clip_len, size, size, self.num_channels))
-        indices, labels, bad = [], [], []
-        for place, (epoch, index) in enumerate(keys):
+        indices: list[int] = []
+        labels: list[tuple[int, ...]] = []
+        bad: list[UnreadableClip] = []
+        for epoch, index in keys:
             for candidate in self._candidates(epoch, index):
                 try:
-                    labels.append(self.read_training_clip(epoch, candidate, view, clips_NVTHWC[place].numpy()))
+                    labels.append(self.read_training_clip(epoch, candidate, view, clips_NVTHWC[len(indices)].numpy()))
                 except VideoError as error:
                     bad.append(UnreadableClip(candidate, str(error)))
                 else:
                     indices.append(candidate)
                     break
             else:
-                raise InputError(f"{counted(len(bad), 'clip')} in a row cannot be read; the first: {bad[0].reason}")
+                if self.replaces_bad:
+                    num_bad = counted(len(bad), "clip")
+                    raise InputError(f"{num_bad} in a row cannot be read; the first: {bad[0].reason}")
+        clips_NVTHWC = clips_NVTHWC[: len(indices)]
         notes = self._notes_of(indices)
         batch = Batch(clips_NVTHWC, (), self._targets(labels), torch.tensor(indices), tuple(bad), notes)
         self.timer.lap("collate")
@@ -189,6 +196,8 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     def _candidates(self, epoch: int, index: int) -> Iterator[int]:
         """A clip, and its replacements if it cannot be read: the next clips in the order of the epoch."""
         yield index
+        if not self.replaces_bad:
+            return
         order = epoch_order(len(self), seed=self.seed, epoch=epoch)
         place = int(np.flatnonzero(order == index)[0])
         for k in range(1, min(MAX_TRIES, len(self))):
