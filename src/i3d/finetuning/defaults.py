@@ -40,7 +40,7 @@ LOSSES: Final[Mapping[Balance, Loss]] = {
     "focal": Loss(focal_gamma=2.0),
     "logit-adjust": Loss(logit_adjustment=1.0),
 }
-PATIENCE: Final = "--set training.patience"
+FOLDS, PATIENCE = "--cv-folds", "--set training.patience"
 
 
 @dataclass(frozen=True)
@@ -166,13 +166,13 @@ def choose(
 
 
 def with_folds(config: FinetuneConfig, split: Split) -> FinetuneConfig:
-    """The configuration with the decision about cross-validation, which the split made.
+    """The configuration with the decision about cross-validation, which the split made, instead of one before.
 
     Without validation clips, training does not stop early.
     """
     value = f"{split.num_folds}{' (classifier)' * (split.head_folds_N is not None)}"
-    decisions = [row for row in config.decisions if split.validation or row.flag != PATIENCE]
-    return replace(config, decisions=(*decisions, Decision("--cv-folds", value, split.folds_reason)))
+    decisions = [row for row in config.decisions if row.flag != FOLDS and (split.validation or row.flag != PATIENCE)]
+    return replace(config, decisions=(*decisions, Decision(FOLDS, value, split.folds_reason)))
 
 
 def _smallest_class(stats: DatasetStats) -> int:

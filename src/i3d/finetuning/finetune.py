@@ -22,7 +22,7 @@ from i3d.data.frame_folders import FrameNaming, dataset_naming
 from i3d.errors import InputError, check_not_empty, counted
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.finetuning.classifier import Head
-from i3d.finetuning.data_issues import DataIssue
+from i3d.finetuning.data_issues import DataIssue, find_fold_issues
 from i3d.finetuning.defaults import Decision, choose, trains_layers, with_folds
 from i3d.finetuning.diagnosis import describe_folds, diagnose
 from i3d.finetuning.features import ClipFeatures
@@ -281,6 +281,11 @@ def _compute_features(
     if lost:
         shared = shared.without(features.lost, len(tuner.annotations))
         tuner, features = tuner.without_lost(features)
+    folds_N = tuner.split.folds_N if tuner.split.folds_N is not None else tuner.split.head_folds_N
+    issues = [] if folds_N is None else find_fold_issues(tuner.annotations, folds_N)
+    for issue in issues:
+        log.warning(issue.message)
+    stats = replace(stats, issues=(*stats.issues, *issues))
     write_split(work_dir, tuner.annotations)
     return tuner, stats, shared, features, lost
 

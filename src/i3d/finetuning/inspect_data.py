@@ -116,7 +116,7 @@ def inspect_clips(
     seconds = [row.seconds for row in rows if row.seconds is not None]
     stats = DatasetStats(
         classes=clips.classes,
-        counts_K=tuple(clips.select(clips.splits_N <= 0).class_counts_K.tolist()),
+        counts_K=training_counts(clips),
         seconds=median(seconds) if len(seconds) == len(rows) else None,
         num_frames=int(median(row.num_frames or 0 for row in rows)),
         multi_label=multi_label,
@@ -295,6 +295,11 @@ def check_num_bad(num_bad: int, num_clips: int, max_bad: float | None, first: st
             f"{num_bad} of {counted(num_clips, 'clip')} cannot be read, more than --max-bad {100 * fraction:g}% "
             f"allows: {first} (`i3d data check` lists all; a higher --max-bad leaves them out)"
         )
+
+
+def training_counts(annotations: Annotations) -> tuple[int, ...]:
+    """The number of training clips of each class."""
+    return tuple(annotations.select(annotations.splits_N <= 0).class_counts_K.tolist())
 
 
 def draw_split(

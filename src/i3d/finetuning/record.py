@@ -37,6 +37,7 @@ from i3d.utils.text import encode_names
 
 SPLIT, TEST, CONFUSION, REPORT, PREVIEW = "split.csv", "test.json", "confusion.png", "report.html", "preview"
 ENVIRONMENT: Final = "environment"  # in the record: of the command that completed the run
+DECISIONS: Final = "decisions"  # in the record
 ROOTS: Final = "roots"  # in the record: the folder of the clips, as such and from the folder of the run
 CLASSES: Final = str(Path(SPLIT).with_suffix(CLASSES_SUFFIX))
 
@@ -54,7 +55,7 @@ def check_record(work_dir: Path) -> dict[str, Any] | None:
     Another is for an output whose digest is not in the record.
     """
     record = read_record(work_dir / RECORD)
-    if record is not None and "decisions" not in record:
+    if record is not None and DECISIONS not in record:
         what = "was not written by a run, or is damaged"
         raise InputError(f"{work_dir / RECORD}: {what}; choose another --work-dir, or move the file away")
     weights = () if (work_dir / RUN).exists() else (BEST, LAST)  # `train` wrote them, and checks its own files
@@ -85,14 +86,14 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     record: dict[str, Any] = {
         "config": config,
         ROOTS: [os.path.abspath(root), os.path.relpath(root, work_dir)],  # noqa: PTH100 (keeps links)
-        "decisions": [asdict(decision) for decision in tuner.config.decisions],
+        DECISIONS: [asdict(decision) for decision in tuner.config.decisions],
         "issues": [asdict(issue) for issue in stats.issues],
     }
     path, before = work_dir / RECORD, check_record(work_dir)
     record["started"] = (before or {}).get("started", time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     is_resumed = path.exists() and any((work_dir / name).exists() for name in (BEST, RUN, "fold_1"))
     if is_resumed:
-        check_same_run(path, config)
+        record[DECISIONS] = check_same_run(path, config)[DECISIONS]  # near-duplicates may have changed that about folds
     elif path.exists():
         (work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
         before = None if before is None else {WRITTEN: before.get(WRITTEN, {})}
