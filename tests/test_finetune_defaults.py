@@ -202,6 +202,73 @@ def test_settings_of_layers_are_refused_where_none_is_trained():
         assert choose(FinetuneOptions(**given_, train_layers="last"), **known([10, 10])).train_layers == "last"
 
 
+LAYERS = {"train_layers": "last"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "options", "more", "message"),
+    [
+        ("training.augmentation.brightness=0.5", {"views": 1}, {}, "without random views"),
+        ("training.augmentation={crop: {kind: center}}", {"views": 1}, {}, "without random views"),
+        ("training.sampling.clip_len=32", {"views": 1}, {}, "without random views"),
+        ("training.loss.label_smoothing=0.5", {"head": "prototype"}, {}, "--head linear"),
+        ("training.loss={focal_gamma: 2.0}", {"head": "prototype"}, {}, "--head linear"),
+        ("training.loss.class_weights=[1.0, 2.0]", {}, {}, "balanced or none"),
+        ("training.loss.class_weights=balanced", {}, {"multi_label": True}, "multi-label"),
+        ("training.balance=classes", {}, {"multi_label": True}, "multi-label"),
+        ("training.loss.logit_adjustment=1.0", LAYERS, {"multi_label": True}, "multi-label"),
+        ("network.dropout=0.9", {}, {}, "--train-layers last or all"),
+        ("network.norm_eval=true", {}, {}, "--train-layers last or all"),
+        ("training.patience=2", {}, {}, "--train-layers last or all"),
+        ("training.init=x.pth", LAYERS, {}, "--init"),
+        ("training.precision=fp32", {}, {"precision": "bf16"}, "--precision bf16: contradicts"),
+        ("training.epochs=4", {"epochs": 3, **LAYERS}, {}, "--epochs 3: contradicts"),
+        ("training.steps=4", {"epochs": 3, **LAYERS}, {}, "--epochs 3: contradicts"),
+        ("training.batch_size=4", {"batch_size": 3, **LAYERS}, {}, "--batch-size 3: contradicts"),
+        ("training.optimizer.lr=0.5", {"lr": 0.1, **LAYERS}, {}, "--lr 0.1: contradicts"),
+        ("training.optimizer={kind: adamw, lr: 0.5}", {"lr": 0.1, **LAYERS}, {}, "--lr 0.1: contradicts"),
+        ("training.layer_decay=0.5", {"layer_decay": 0.7, **LAYERS}, {}, "--layer-decay 0.7: contradicts"),
+        ("protocol.num_clips=3", {"test_clips": 2}, {}, "--test-clips 2: contradicts"),
+        ("training.loss.focal_gamma=1.0", {"balance": "none"}, {}, "--balance none: contradicts"),
+        ("training.freeze_norms=false", LAYERS, {}, "use --norms"),
+    ],
+)  # fmt: skip
+def test_settings_without_effect_or_against_a_flag_are_refused(setting, options, more, message):
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        choose(FinetuneOptions(**options), **known([10, 10], **more), settings=[setting])
+    assert setting.partition("=")[0] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "options", "more"),
+    [
+        ("training.augmentation.brightness=0.5", {"views": 2}, {}),
+        ("training.augmentation.brightness=0.5", {"views": 1, **LAYERS}, {}),
+        ("training.loss.label_smoothing=0.5", {}, {}),
+        ("training.loss.label_smoothing=0.5", {"head": "prototype", **LAYERS}, {}),
+        ("training.loss.class_weights=balanced", {"head": "prototype"}, {}),
+        ("training.loss.class_weights=[1.0, 2.0]", LAYERS, {}),
+        ("network.dropout=0.9", LAYERS, {}),
+        ("training.precision=bf16", {}, {"precision": "bf16"}),
+        ("training.freeze_norms=true", LAYERS, {}),
+    ],
+)
+def test_settings_with_an_effect_are_taken(setting, options, more):
+    config = choose(FinetuneOptions(**options), **known([10, 10], **more), settings=[setting])
+    assert (f"--set {setting.partition('=')[0]}", "set by you") in {(d.flag, d.reason) for d in config.decisions}
+
+
+def test_a_setting_is_given_once_and_replaces_what_was_decided():
+    with pytest.raises(InputError, match=r"--set training.epochs: is given as 4 and as 2"):
+        choose(FinetuneOptions(**LAYERS), **known([9, 9]), settings=["training.epochs=4", "training.epochs=2"])
+    settings = ["training.epochs=4", "training.precision=bf16", "training.patience=2", "training.accumulate=5"]
+    config = choose(FinetuneOptions(**LAYERS), **known([9, 9]), settings=settings)
+    rows = [(decision.flag, decision.value) for decision in config.decisions]
+    assert not {"--epochs", "--precision", "--accumulate"} & {flag for flag, _ in rows}
+    assert rows.count(("--set training.patience", "2")) == 1
+    assert ("--set training.patience", "5") not in rows
+
+
 @pytest.mark.parametrize("balance", ["focal", "logit-adjust"])
 def test_class_means_have_no_loss(balance):
     with pytest.raises(InputError, match="--head linear"):

@@ -1,11 +1,16 @@
 """Errors of `i3d train` on clips: one line that names the next step, and no partial output."""
 
+import os
 import shutil
 
 import numpy as np
 import pytest
 
+import i3d.finetuning.record as record_module
 import i3d.finetuning.steps
+from i3d.errors import InputError
+from i3d.finetuning import finetune as finetune_module
+from i3d.training.run_folder import RunFolder
 from support.commands import run_here
 from support.finetuning_runs import make_clip, make_folder, save_tiny, train, train_command, write_csv
 from support.rendering import encode
@@ -63,6 +68,13 @@ def error(root, *more, work_dir="W", data="clips", fast=FAST, draw=False):
         (["--max-bad", "lots"], "lots"),
         (["--group-by", "("], "not a regular expression"),
         (["--val-fraction", 1.5], "1.5"),
+        (["--deterministic"], "--deterministic: no layers are trained (--train-layers head); leave it out"),
+        (
+            ["--train-layers", "last", "--val-fraction", 0, "--set", "training.patience=2"],
+            "--set 'training.patience=2': has no effect, as no clip is for validation; leave it out",
+        ),
+        (["--train-layers", "last", "--cv-folds", 2, "--validate-every", 2], "--cv-folds trains on all clips"),
+        (["--train-layers", "last", "--accumulate", 2, "--set", "training.accumulate=4"], "as 4 and as 2"),
         (["--set", "training.nonsense=1"], "nonsense"),
         (["--balance", "focal"], "--balance focal"),
         (["--cv-folds", 3, "--norms", "re-estimated"], "use --norms frozen"),
@@ -176,6 +188,49 @@ def test_an_interrupt_leaves_no_half_of_a_file(root, monkeypatch, step):
     monkeypatch.undo()
     train(root / "clips", work_dir, root / "tiny.safetensors", *FAST)
     assert (work_dir / "best.safetensors").read_bytes() == (root / "done" / "best.safetensors").read_bytes()
+
+
+def is_refused(work_dir):
+    """Whether a second process may not use the folder."""
+    child = os.fork()
+    if child == 0:
+        try:
+            folder = RunFolder(work_dir)
+            folder.lock()
+            folder.release()
+        except InputError as error:
+            os._exit(0 if "in use by another run" in str(error) else 2)
+        os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        pytest.param(("--train-layers", "last", "--epochs", 1, "--lr", 0.001, "--cv-folds", 2), marks=pytest.mark.slow),
+    ],
+    ids=["head", "layers in folds"],
+)
+def test_a_second_run_is_refused_until_the_last_file(root, monkeypatch, more):
+    """Training locks and releases the same folder, and those of folds, in the middle."""
+    work_dir, stages = root / f"locked {len(more)}", {}
+    places = {"inspect_clips": finetune_module, "check_labels": finetune_module, "next_steps": finetune_module}
+    places |= {"score_clips": i3d.finetuning.steps, "metrics_as_dict": record_module}
+
+    def watched(name, call):
+        def spy(*arguments, **options):
+            stages[name] = stages.get(name, True) and is_refused(work_dir)
+            return call(*arguments, **options)
+
+        return spy
+
+    for name, module in places.items():
+        monkeypatch.setattr(module, name, watched(name, getattr(module, name)))
+    train(root / "clips", work_dir, root / "tiny.safetensors", *FAST, *more)
+    assert stages == dict.fromkeys(places, True)
+    assert not list(work_dir.rglob("*.i3d-lock"))
+    assert not is_refused(work_dir)
 
 
 # clips

@@ -10,21 +10,24 @@ import i3d.finetuning.steps
 import i3d.training.run
 from i3d.data.annotations import build_annotations
 from i3d.data.rows import Rows
+from i3d.errors import InputError
 from i3d.evaluation.result import compute_metrics
 from i3d.finetuning.data_issues import DataIssue
+from i3d.finetuning.defaults import PATIENCE, Decision, FinetuneConfig, with_folds
 from i3d.finetuning.diagnosis import LayerGain, diagnose
 from i3d.finetuning.finetune import _diagnose
 from i3d.finetuning.fitting import fit_head
-from i3d.finetuning.inspect_data import DatasetStats, divide
+from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.label_check import LabelCheck
 from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.outcome import Outcome
 from i3d.finetuning.steps import CrossValidation
 from i3d.recipes.io import load_recipe
 from i3d.training.train import train as train_recipe
+from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig
 from support.evaluations import make_evaluation
-from support.finetuning_runs import make_folder, save_tiny, state_of, train
+from support.finetuning_runs import make_folder, save_tiny, splits_in, state_of, train, write_csv
 from support.training_runs import make_clips
 
 FAST = ("--head", "prototype", "--precision", "fp32", "--no-overfit-check")
@@ -81,6 +84,69 @@ def test_which_sets_are_judged_by_folds_and_why(tmp_path, num_train, num_held, o
     assert split.num_folds == num_folds
     assert why in split.folds_reason
     assert (split.head_folds_N is not None) == (num_folds > 0 and "cv_folds" not in options)
+
+
+def test_without_validation_clips_the_plan_has_no_patience(tmp_path):
+    config = FinetuneConfig("last", "auto", 1, "frozen", None, (Decision(PATIENCE, "5", "it stops early"),))
+    for num_held, flags in ((4, [PATIENCE, "--cv-folds"]), (0, ["--cv-folds"])):
+        planned = with_folds(config, divided(tmp_path, 20, num_held))
+        assert [decision.flag for decision in planned.decisions] == flags
+
+
+# clips without a split, beside a split `test`
+
+
+@pytest.fixture(scope="module")
+def partly(root):
+    """A list of ten clips: two for testing, and eight without a split, of which one is of a group of these."""
+    rows = [
+        f"clips/{name}/{n}.mp4,{name},{'test' if n == 0 else ''},{name if n < 2 and name == 'a' else f'{name}{n}'}"
+        for name in "ab"
+        for n in range(5)
+    ]
+    return write_csv(root / "partly.csv", rows, "path,label,split,group")
+
+
+def inspected(path, caplog, *, trains_layers, **options):
+    caplog.clear()
+    with caplog.at_level("INFO", "i3d"):
+        clips, stats = inspect_clips(
+            i3d.data.read_annotations(path), FinetuneOptions(**options), naming=None,
+            compute=ComputeConfig("cpu", num_workers=0, cache=Cache(path.parent / "cache")), seed=0, max_bad=None,
+            trains_layers=trains_layers,
+        )  # fmt: skip
+    counts = np.bincount(clips.annotations.splits_N + 1, minlength=4)
+    return dict(zip(("", "train", "val", "test"), counts.tolist(), strict=True)), stats, caplog.text
+
+
+def test_no_clip_is_for_validation_where_the_split_test_and_the_classifier_need_none(partly, caplog):
+    counts, stats, text = inspected(partly, caplog, trains_layers=False)
+    assert counts == {"": 0, "train": 7, "val": 0, "test": 3}  # a group is on one side
+    assert (sum(stats.counts_K), stats.val_fraction) == (7, 0)
+    assert "split into 7 for training, 3 for testing; none is for validation, as the split test is tested on" in text
+    counts, _, text = inspected(partly, caplog, trains_layers=True)
+    assert counts["val"] > 0
+    assert "those for validation select the best weights of the layers" in text
+    counts, _, _ = inspected(partly, caplog, trains_layers=True, val_fraction=0.0)
+    assert counts == {"": 0, "train": 7, "val": 0, "test": 3}
+    counts, _, _ = inspected(partly, caplog, trains_layers=False, cv_folds=2)
+    assert counts == {"": 8, "train": 0, "val": 0, "test": 2}
+    with pytest.raises(InputError, match=r"--val-fraction 0.3: has no effect: the split test is tested on"):
+        inspected(partly, caplog, trains_layers=False, val_fraction=0.3)
+
+
+def test_the_classifier_is_fitted_on_all_clips_that_are_not_tested(root, partly):
+    output = train(partly, root / "partly", root / "tiny.safetensors", *FAST, "--views", 1, "--cv-folds", 0)
+    assert "fitted on 7 clips" in output
+    assert "tested on test" in output
+    assert sorted(row["split"] for row in splits_in(root / "partly")) == ["test"] * 3 + ["train"] * 7
+
+
+def test_clips_for_validation_that_nothing_uses_are_reported(root):
+    rows = [f"clips/{name}/{n}.mp4,{name},{('test', 'val', 'train')[min(n, 2)]}" for name in "ab" for n in range(5)]
+    data = write_csv(root / "three.csv", rows, "path,label,split")
+    output = train(data, root / "three", root / "tiny.safetensors", *FAST, "--views", 1, "--cv-folds", 0)
+    assert "the model and its test leave out 2 clips of the split val: the classifier alone is not validated" in output
 
 
 # a run

@@ -151,6 +151,35 @@ def test_a_moved_fine_tuning_is_tested_on_its_clips(moved, monkeypatch, tmp_path
     assert json.loads(result.stdout)["top1"] == own
 
 
+@pytest.mark.parametrize("split", [(), ("--split", "val")])
+def test_a_model_that_was_trained_on_all_clips_is_not_tested_on_them(moved, monkeypatch, split):
+    """After --cv-folds, and where nothing was held out; a list that names them is tested with a warning."""
+    result = run(moved, monkeypatch, ["i3d", "test", "runs/folds", "--workers", 0, *split])
+    why = "runs/folds: the model was trained on all clips of this run (the 2 folds were tested with other models; "
+    where = "the result of the 2 folds is in finetune.json and report.html); name other clips with --data"
+    assert (result.returncode, why + where in result.stderr) == (2, True), result.stderr
+    path = moved / "runs/head/finetune.json"
+    record = json.loads(path.read_text())
+    record["config"]["tested_on"] = ""
+    path.write_text(json.dumps(record))
+    result = run(moved, monkeypatch, ["i3d", "test", "runs/head", "--workers", 0, *split])
+    assert (result.returncode, "this run (none was held out" in result.stderr) == (2, True), result.stderr
+
+
+def test_training_clips_that_are_named_are_tested_with_a_warning(moved, monkeypatch):
+    root = ("--root", "clips", "--workers", 0)
+    warned = "the model was trained on "
+    for words, expected in (
+        (["runs/folds", "--data", "runs/folds/split.csv", *root], True),
+        (["runs/folds/best.safetensors", "--data", "runs/folds/split.csv", *root], True),
+        (["runs/head", "--data", "runs/head/split.csv", *root], False),
+        (["runs/head", "--data", "runs/folds/split.csv", *root], False),
+        (["runs/head", "--split", "train", "--workers", 0], True),
+    ):
+        result = run(moved, monkeypatch, ["i3d", "test", *words])
+        assert (result.returncode, warned in result.stderr) == (0, expected), (words, result.stderr)
+
+
 def test_only_a_fine_tuning_has_clips(place, monkeypatch):
     for model in ("runs/recipe", "weights/tiny.safetensors"):
         result = run(place, monkeypatch, ["i3d", "test", model])

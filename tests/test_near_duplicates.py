@@ -180,6 +180,28 @@ def test_a_split_that_is_drawn_has_near_duplicates_on_one_side(root, two_pairs):
     assert "2 pairs of clips are near-duplicates" in again
 
 
+def test_a_split_that_is_drawn_again_is_reported_with_its_own_numbers(root, monkeypatch):
+    """All clips of b are near-duplicates: the class is on one side of the split and in one fold."""
+    chain = {(n, n + 2): 0.6 for n in range(1, 10, 2)}
+    monkeypatch.setattr("i3d.finetuning.shared_sources.near_duplicates", lambda *_: chain)
+    data = listed(root, "again.csv", lambda _: "")
+    output, record = start(root, data, "again")
+    assert "12 clips in 12 groups, split into 10 for training, 2 for validation" in output
+    splits = [row["split"] for row in splits_in(root / "again")]
+    num_train, num_val = splits.count("train"), splits.count("val")
+    assert num_val not in (0, 2)
+    assert f"divided again, into {num_train} for training, {num_val} for validation; the settings above are" in output
+    assert "val has no clip of 1 class, which has too few groups: 'b'" in output
+    assert "1 class has all clips in one fold, so that cross-validation never predicts it: 'b'" in output
+    held_out = f"only {num_val} clip{'s are' if num_val > 1 else ' is'} held out: "
+    (reason,) = (row["reason"] for row in record["decisions"] if row["flag"] == "--cv-folds")
+    assert reason.startswith(held_out)
+    before = (root / "again/finetune.json").read_bytes()
+    start(root, data, "again")
+    after = json.loads((root / "again/finetune.json").read_bytes())
+    assert after["decisions"] == json.loads(before)["decisions"]
+
+
 def test_with_a_split_that_was_given_the_accuracy_without_near_duplicates_is_printed(root, two_pairs):
     data = listed(root, "given.csv", lambda n: "val" if n in (0, 1, 4, 10, 11) else "train")
     output, record = start(root, data, "given")

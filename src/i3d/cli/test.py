@@ -98,7 +98,7 @@ def evaluate(
     or the middle one repeated. The accuracy that is lost comes from frame order, direction of time, and motion. Exit
     code 3: some clip could not be read (under torchrun 0, with a warning).
 
-    Without --data, the folder of a fine-tuning is tested on its own clips; --root gives their new folder.
+    Without --data, the folder of a fine-tuning is tested on its held-out clips; --root gives their new folder.
 
     Examples:
       i3d test my

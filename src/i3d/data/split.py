@@ -63,6 +63,14 @@ def split_annotations(
     return SplitResult(changed, counts_SK, num_groups, warnings)
 
 
+def complete_split(annotations: Annotations, alike: Sequence[tuple[int, int]] = ()) -> Annotations:
+    """Clips without a split get that of their group; those of a group without one are for training."""
+    groups_N, _ = find_groups(annotations, None, alike)
+    fixed_G = _existing_splits(annotations, groups_N, int(groups_N.max()) + 1)
+    splits_G = np.where(fixed_G < 0, SPLITS.index("train"), fixed_G).astype(np.int8)
+    return replace(annotations, splits_N=splits_G[groups_N])
+
+
 def assign_folds(
     annotations: Annotations, num_folds: int, *, seed: int = 0, alike: Sequence[tuple[int, int]] = ()
 ) -> npt.NDArray[np.int64]:

@@ -22,7 +22,7 @@ from i3d.errors import counted, doubt_units, printable
 
 Kind = Literal[
     "one class", "few clips", "empty class", "unreadable", "damaged", "two classes", "duplicates", "twice", "leak",
-    "imbalance", "sources", "units", "near-duplicates", "divided near-duplicates", "doubtful labels",
+    "imbalance", "sources", "units", "near-duplicates", "divided near-duplicates", "doubtful labels", "one fold",
 ]  # fmt: skip
 UNREADABLE: Final = ("missing", "empty", "unreadable", "no video", "crashed", "timeout", "too short")
 MAX_NAMES: Final = 5  # files that a message names
@@ -68,6 +68,18 @@ def find_data_issues(annotations: Annotations, report: DatasetReport) -> list[Da
         *_sources(annotations, readable_N),
         *_leaks(annotations, report, readable_N),
     ]
+
+
+def find_fold_issues(annotations: Annotations, folds_N: npt.NDArray[np.int64]) -> list[DataIssue]:
+    """The issue of classes whose clips are all in one fold: no model that tests them was trained on the class."""
+    folds_K: list[set[int]] = [set() for _ in annotations.classes]
+    for index, fold in enumerate(folds_N.tolist()):
+        for label in annotations.labels_of(index):
+            folds_K[label].add(fold)
+    names = [repr(name) for name, folds in zip(annotations.classes, folds_K, strict=True) if len(folds) == 1]
+    words = "classes have all clips in one fold, so that cross-validation never predicts them"
+    one = "class has all clips in one fold, so that cross-validation never predicts it"
+    return _named("one fold", names, words, "; add clips of other sources", one=one)
 
 
 def _named(

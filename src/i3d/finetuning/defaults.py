@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from i3d.errors import InputError, abridged, counted, quoted
+from i3d.errors import InputError, abridged, counted
 from i3d.finetuning.inspect_data import DatasetStats, Split
 from i3d.finetuning.mirrored_classes import mirror_rule
 from i3d.finetuning.options import Balance, FinetuneOptions, Flip, HeadKind, Norms, TrainLayers, check_head, flag_of
+from i3d.finetuning.useless_settings import Plan, changed_options, check_agreement, check_effects
 from i3d.models.factory import build_meta_network
 from i3d.recipes.augmentation import Augmentation, CenterCrop, MultiScaleCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.io import with_overrides
@@ -39,7 +40,7 @@ LOSSES: Final[Mapping[Balance, Loss]] = {
     "focal": Loss(focal_gamma=2.0),
     "logit-adjust": Loss(logit_adjustment=1.0),
 }
-HEAD_SETTINGS: Final = ("augmentation", "sampling", "loss", "balance", "precision")  # that affect a fitted classifier
+FOLDS, PATIENCE = "--cv-folds", "--set training.patience"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,10 @@ class _Chooser:
     def add(self, flag: str, value: str, reason: str) -> None:
         self.decisions.append(Decision(flag, value, reason))
 
+    def remove(self, flag: str) -> None:
+        """Remove a decision that a setting replaces."""
+        self.decisions = [decision for decision in self.decisions if decision.flag != flag]
+
 
 def choose(
     options: FinetuneOptions,
@@ -116,7 +121,7 @@ def choose(
     flip = _flip(stats, pick)
     protocol = _protocol(stats, pick, flip, on_cpu=on_cpu)
     views: int = pick("views", *_views(stats, protocol, on_cpu=on_cpu))
-    precision = pick("precision", *_precision(has_fast_bf16), given=precision)
+    given_precision, precision = precision, pick("precision", *_precision(has_fast_bf16), given=precision)
     balance: Balance = pick("balance", *_balance(stats))
     useless = ("sampler", "loss", "logit-adjust") if train_layers == "head" else ("logit-adjust",)
     if stats.multi_label and balance in useless:
@@ -155,14 +160,19 @@ def choose(
         training=training.model_copy(update={"freeze": frozen}),
         multi_label=stats.multi_label,
     )
-    resolved = _with_settings(resolved, settings, train_layers, pick)
+    given = {**vars(options), "precision": given_precision}
+    resolved = _with_settings(resolved, settings, Plan(train_layers, head, views), given, pick)
     return FinetuneConfig(train_layers, head, views, norms, resolved, tuple(pick.decisions))
 
 
 def with_folds(config: FinetuneConfig, split: Split) -> FinetuneConfig:
-    """The configuration with the decision about cross-validation, which the split made."""
+    """The configuration with the decision about cross-validation, which the split made, instead of one before.
+
+    Without validation clips, training does not stop early.
+    """
     value = f"{split.num_folds}{' (classifier)' * (split.head_folds_N is not None)}"
-    return replace(config, decisions=(*config.decisions, Decision("--cv-folds", value, split.folds_reason)))
+    decisions = [row for row in config.decisions if row.flag != FOLDS and (split.validation or row.flag != PATIENCE)]
+    return replace(config, decisions=(*decisions, Decision(FOLDS, value, split.folds_reason)))
 
 
 def _smallest_class(stats: DatasetStats) -> int:
@@ -172,6 +182,11 @@ def _smallest_class(stats: DatasetStats) -> int:
 def _imbalance(stats: DatasetStats) -> float:
     """Clips of the largest class per clip of the smallest."""
     return max(stats.counts_K, default=0) / max(_smallest_class(stats), 1)
+
+
+def trains_layers(options: FinetuneOptions, device: str) -> bool:
+    """Whether more than the classifier is trained, which does not depend on the clips."""
+    return options.train_layers != "head" and not (options.train_layers is None and device == "cpu")
 
 
 def _train_layers(stats: DatasetStats, device: str) -> tuple[TrainLayers, str]:
@@ -332,29 +347,30 @@ def _layer_settings(training: Training, stats: DatasetStats, pick: _Chooser, *, 
         "freeze_norms": norms != "trained",
     }
     pick.add("--set training.schedule...", "cosine", "half an epoch of warm-up, then decay to 0 at the end")
-    pick.add("--set training.patience", "5", "training stops after 5 validations without improvement")
+    pick.add(PATIENCE, "5", "training stops after 5 validations without improvement")
     return Training(**{**dict(training), **changes}), norms
 
 
-def _with_settings(recipe: Recipe, settings: Sequence[str], train_layers: TrainLayers, pick: _Chooser) -> Recipe:
-    """The recipe with the user's `key=value` settings."""
+def _with_settings(
+    recipe: Recipe, settings: Sequence[str], plan: Plan, given: Mapping[str, Any], pick: _Chooser
+) -> Recipe:
+    """The recipe with the user's `key=value` settings. `given`: the options; None: not given."""
     before, recipe = recipe, with_overrides(recipe, settings)
     if state_shapes(recipe.network) != state_shapes(before.network):
         raise InputError(
             "--set network: fine-tuning starts from trained weights, which fit their own network only; leave it out, "
             "or name a --recipe"
         )
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        pick.add(f"--set {key}", value, "set by you")
-        section, _, name = key.partition(".")
-        if train_layers == "head" and section == "training" and name.split(".")[0] not in HEAD_SETTINGS:
-            raise InputError(
-                f"--set {quoted(setting)}: the classifier alone is fitted to its optimum, without steps; add "
-                "--train-layers last or all"
-            )
     if recipe.training is None:
         raise InputError("--set training: fine-tuning needs training settings; leave it out")
     if not isinstance(recipe.protocol, ClipProtocol):
         raise InputError("--set protocol: fine-tuning tests on clips, not on windows; set clip_len, num_clips ...")
+    check_effects(settings, recipe, plan)
+    for option in changed_options(before, recipe):
+        check_agreement(option, given.get(option), settings)
+        pick.remove(flag_of(option))
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        pick.remove(f"--set {key}")
+        pick.add(f"--set {key}", value, "set by you")
     return recipe

@@ -7,9 +7,11 @@
 the classifier, train layers if that is set, test, and diagnose the result.
 """
 
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,11 +19,11 @@ import torch
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming, dataset_naming
-from i3d.errors import InputError, check_not_empty
+from i3d.errors import InputError, check_not_empty, counted
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.finetuning.classifier import Head
-from i3d.finetuning.data_issues import DataIssue
-from i3d.finetuning.defaults import Decision, choose, with_folds
+from i3d.finetuning.data_issues import DataIssue, find_fold_issues
+from i3d.finetuning.defaults import Decision, choose, trains_layers, with_folds
 from i3d.finetuning.diagnosis import describe_folds, diagnose, doubts
 from i3d.finetuning.features import ClipFeatures
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
@@ -34,6 +36,7 @@ from i3d.finetuning.selection import Candidate
 from i3d.finetuning.shared_sources import SharedSources, group_near_duplicates, report_without
 from i3d.finetuning.steps import RECORD, START, CrossValidation, Finetuner
 from i3d.finetuning.suspicious_labels import SuspiciousLabel
+from i3d.finetuning.useless_settings import check_validation
 from i3d.training.run_folder import BEST, LAST, RunFolder, check_outside
 from i3d.training.setup import check_sync_norms, check_training_runtime
 from i3d.utils.arguments import checks_types
@@ -42,6 +45,8 @@ from i3d.utils.outputs import output_folder
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.weights.load import load_weights
 from i3d.weights.pretrained import DEFAULT
+
+log = logging.getLogger("i3d")
 
 
 @dataclass(frozen=True)
@@ -107,15 +112,15 @@ def finetune(
     init = os.fspath(init)
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
     _check_options(options, compute, seed=seed, multi_label=multi_label)
-    _check_folder(work_dir)
-    check_outside(work_dir, annotations)
-    annotations.check_utf8(SPLIT)
-    tuner, stats = plan_finetuning(
-        annotations, options,
-        init=init, settings=settings, max_bad=max_bad, compute=compute, deterministic=deterministic, seed=seed,
-        naming=naming, multi_label=multi_label, on_progress=on_progress,
-    )  # fmt: skip
-    return _run(tuner, stats, work_dir, options, command=command, begun=begun)
+    with _locked(work_dir):
+        check_outside(work_dir, annotations)
+        annotations.check_utf8(SPLIT)
+        tuner, stats = plan_finetuning(
+            annotations, options,
+            init=init, settings=settings, max_bad=max_bad, compute=compute, deterministic=deterministic, seed=seed,
+            naming=naming, multi_label=multi_label, on_progress=on_progress,
+        )  # fmt: skip
+        return _run(tuner, stats, work_dir, options, command=command, begun=begun)
 
 
 def plan_finetuning(
@@ -139,7 +144,8 @@ def plan_finetuning(
         naming = dataset_naming(annotations, modality="flow" if start.network.in_channels == 2 else "rgb")
     clips, stats = inspect_clips(
         annotations, options,
-        naming=naming, compute=compute, seed=seed, max_bad=max_bad, multi_label=multi_label, on_progress=on_progress,
+        naming=naming, compute=compute, seed=seed, max_bad=max_bad, multi_label=multi_label,
+        trains_layers=trains_layers(options, device.type), on_progress=on_progress,
     )  # fmt: skip
     split = divide(clips.annotations, stats, options, seed=seed)
     config = choose(
@@ -148,8 +154,13 @@ def plan_finetuning(
         init=init, settings=settings,
     )  # fmt: skip
     config = with_folds(config, split)
-    if config.train_layers == "head" and compute.runtime != "torch":
-        raise InputError(f"--runtime {compute.runtime}: no layers are trained (--train-layers head); leave it out")
+    check_validation(settings, split)
+    if config.train_layers == "head" and split.tested_on == "test" and split.validation:
+        unused = f"{counted(len(split.validation), 'clip')} of the split val"
+        log.info(f"the model and its test leave out {unused}: the classifier alone is not validated")
+    useless = f"--runtime {compute.runtime}" if compute.runtime != "torch" else "--deterministic" * deterministic
+    if config.train_layers == "head" and useless:
+        raise InputError(f"{useless}: no layers are trained (--train-layers head); leave it out")
     check_sync_norms(config.training, device.type)
     tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress, max_bad)
     return tuner, stats
@@ -163,13 +174,18 @@ def _check_options(options: FinetuneOptions, compute: ComputeConfig, *, seed: in
         raise InputError(f"--head {options.head}: a multi-label clip has no nearest class mean; use --head linear")
 
 
-def _check_folder(work_dir: Path) -> None:
-    """An InputError, before any work, if another run uses the folder or it holds files that this run would write."""
+@contextmanager
+def _locked(work_dir: Path) -> Iterator[None]:
+    """The lock on the folder of the run, from its first check to its last file.
+
+    It is an InputError, before any work, if another run uses the folder or it holds files that this run would write.
+    """
     folder = RunFolder(work_dir)
     folder.lock()
     try:
         folder.check_own(RECORD, OWN_FILES)
         check_record(work_dir)
+        yield
     finally:
         folder.release()
 
@@ -186,20 +202,15 @@ def _run(
     tuner: Finetuner, stats: DatasetStats, work_dir: Path, options: FinetuneOptions, *, command: str, begun: float
 ) -> FinetuneResult:
     """From the decisions to the model and its diagnosis."""
-    folder, is_head = RunFolder(work_dir), tuner.config.train_layers == "head"
-    folder.lock()
     tuner.report("draw preview")
-    try:
-        write_start(work_dir, tuner, stats)
-        if tuner.config.norms == "re-estimated":
-            tuner = replace(tuner, weights=tuner.reestimate_norms())
-        tuner, stats, shared, features, lost = _compute_features(tuner, stats, options, work_dir)
-        if options.overfit_check:
-            tuner.check_overfit(features)
-        names = (BEST, LAST) if is_head else (START,)
-        head, chosen = tuner.fit_classifier(features, tuner.split.train, work_dir, names)
-    finally:
-        folder.release()  # `train` locks it again
+    write_start(work_dir, tuner, stats)
+    if tuner.config.norms == "re-estimated":
+        tuner = replace(tuner, weights=tuner.reestimate_norms())
+    tuner, stats, shared, features, lost = _compute_features(tuner, stats, options, work_dir)
+    if options.overfit_check:
+        tuner.check_overfit(features)
+    names = (BEST, LAST) if tuner.config.train_layers == "head" else (START,)
+    head, chosen = tuner.fit_classifier(features, tuner.split.train, work_dir, names)
     outcome = _train_and_test(tuner, features, head, chosen, work_dir, options)
     outcome = replace(outcome, lost=lost)
     tuner.report("write report")
@@ -271,6 +282,11 @@ def _compute_features(
     if lost:
         shared = shared.without(features.lost, len(tuner.annotations))
         tuner, features = tuner.without_lost(features)
+    folds_N = tuner.split.folds_N if tuner.split.folds_N is not None else tuner.split.head_folds_N
+    issues = [] if folds_N is None else find_fold_issues(tuner.annotations, folds_N)
+    for issue in issues:
+        log.warning(issue.message)
+    stats = replace(stats, issues=(*stats.issues, *issues))
     write_split(work_dir, tuner.annotations)
     return tuner, stats, shared, features, lost
 

@@ -17,7 +17,7 @@ from i3d.data.check.report import ClipReport, DatasetReport
 from i3d.data.content import CHANGED, file_signature
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.sources import guess_sources
-from i3d.data.split import assign_folds, find_groups, split_annotations, with_groups
+from i3d.data.split import assign_folds, complete_split, find_groups, split_annotations, with_groups
 from i3d.errors import InputError, VideoError, counted, quoted
 from i3d.finetuning.data_issues import DataIssue, duplicate_pairs, find_data_issues, is_readable
 from i3d.finetuning.features import Clips
@@ -51,6 +51,7 @@ class DatasetStats:
     source_risk: str = ""  # a sentence, if no source of the clips is known
     near_duplicates: str = ""  # what was found, and what follows
     drawn: tuple[int, ...] = ()  # clips whose split was drawn; the others have one in the list
+    val_fraction: float = 0.0  # of these, the fraction that was drawn for validation
 
     @property
     def num_clips(self) -> int:
@@ -67,18 +68,31 @@ def inspect_clips(
     seed: int,
     max_bad: float | None,
     multi_label: bool = False,
+    trains_layers: bool = True,
     on_progress: ProgressCallback = ignore_progress,
 ) -> tuple[Clips, DatasetStats]:
     """Decode every clip, or read the cached report if no file has changed; the readable clips, with their splits.
 
     Clips keep a split that they have. If some have none and there are no validation clips, a fraction of them is drawn
-    for validation, by groups; clips with the same content stay together. It is an InputError if more than the fraction
-    `max_bad` (default: 0.1, or one clip) is unreadable, or an issue leaves nothing to train.
+    for validation, by groups; clips with the same content stay together. None is drawn where the split `test` is tested
+    on and no layers are trained, as the classifier alone is not validated.
+
+    It is an InputError if more than the fraction `max_bad` (default: 0.1, or one clip) is unreadable, or an issue
+    leaves nothing to train.
     """
     if options.val_fraction is not None and not _lacks_validation(annotations):
         raise InputError(
             f"--val-fraction {options.val_fraction:g}: {annotations.source} has a split already; leave out one of them"
         )
+    is_tested = bool((annotations.splits_N == SPLITS.index("test")).any())
+    if options.val_fraction and is_tested and not trains_layers:
+        raise InputError(
+            f"--val-fraction {options.val_fraction:g}: has no effect: the split test is tested on, and the classifier "
+            "alone is not validated; leave it out, or add --train-layers last or all"
+        )
+    fraction = VAL_FRACTION if options.val_fraction is None else options.val_fraction
+    if options.cv_folds or (is_tested and not trains_layers):
+        fraction = 0.0
     if options.group_by:
         annotations = with_groups(annotations, options.group_by)  # a wrong pattern is an error before any decoding
     contents = [file_signature(annotations.file(index)) for index in range(len(annotations))]
@@ -92,7 +106,7 @@ def inspect_clips(
     bad = [_why_bad(row, annotations) for row in report.rows if not is_readable(row)]
     check_num_bad(len(bad), len(report.rows), max_bad, next(iter(bad), ""))
     undivided = annotations.select(readable)
-    clips = _split(undivided, options, pairs, seed=seed)
+    clips = _split(undivided, fraction, pairs, seed=seed, is_divided=not options.cv_folds)
     splits_N[readable] = clips.splits_N
     issues = find_data_issues(replace(annotations, splits_N=splits_N), report)
     if fatal := [issue.message for issue in issues if issue.is_fatal]:
@@ -103,7 +117,7 @@ def inspect_clips(
     seconds = [row.seconds for row in rows if row.seconds is not None]
     stats = DatasetStats(
         classes=clips.classes,
-        counts_K=tuple(clips.select(clips.splits_N <= 0).class_counts_K.tolist()),
+        counts_K=training_counts(clips),
         seconds=median(seconds) if len(seconds) == len(rows) else None,
         num_frames=int(median(row.num_frames or 0 for row in rows)),
         multi_label=multi_label,
@@ -112,6 +126,7 @@ def inspect_clips(
         unreadable=tuple(bad),
         source_risk=_source_risk(clips),
         drawn=tuple(np.flatnonzero((undivided.splits_N < 0) & (clips.splits_N >= 0)).tolist()),
+        val_fraction=fraction,
     )
     sha256_N, contents_N = tuple(row.sha256 for row in rows), tuple(contents[index] for index in readable)
     return Clips(clips, sha256_N, naming, contents_N), stats
@@ -283,28 +298,48 @@ def check_num_bad(num_bad: int, num_clips: int, max_bad: float | None, first: st
         )
 
 
-def validation_fraction(options: FinetuneOptions) -> float:
-    """The fraction of the clips without a split that is drawn for validation."""
-    return VAL_FRACTION if options.val_fraction is None else options.val_fraction
+def training_counts(annotations: Annotations) -> tuple[int, ...]:
+    """The number of training clips of each class."""
+    return tuple(annotations.select(annotations.splits_N <= 0).class_counts_K.tolist())
+
+
+def draw_split(
+    annotations: Annotations, fraction: float, alike: Sequence[tuple[int, int]], *, seed: int
+) -> tuple[Annotations, tuple[str, ...]]:
+    """Divide the clips without a split, a fraction for validation and the others for training; and warnings.
+
+    Those of a group with a split have this one.
+    """
+    if not fraction:
+        return complete_split(annotations, alike), ()
+    result = split_annotations(annotations, val=fraction, seed=seed, alike=alike)
+    return result.annotations, result.warnings
 
 
 def _split(
-    clips: Annotations, options: FinetuneOptions, duplicates: list[tuple[int, int]], *, seed: int
+    clips: Annotations, fraction: float, duplicates: list[tuple[int, int]], *, seed: int, is_divided: bool
 ) -> Annotations:
-    """Draw validation clips if there are none."""
-    has_split = bool((clips.splits_N >= 0).any())
-    fraction = validation_fraction(options)
-    if options.cv_folds and not has_split:
-        fraction = 0.0
-    if not _lacks_validation(clips) or not fraction or len(set(clips.labels.tolist())) < 2:
-        log.info(f"{counted(len(clips), 'clip')}: {_describe_counts(clips)}")
+    """Divide the clips without a split, unless cross-validation divides all (`is_divided`) or some are for validation.
+
+    Without a fraction for validation and a split `test`, they stay without one: all are for training.
+    """
+    is_tested = bool((clips.splits_N == SPLITS.index("test")).any())
+    is_undrawn = not fraction and not (is_tested and is_divided)
+    if not _lacks_validation(clips) or is_undrawn or len(set(clips.labels.tolist())) < 2:
+        log.info(f"{counted(len(clips), 'clip')}: {describe_counts(clips)}")
         return clips
-    result = split_annotations(clips, val=fraction, seed=seed, alike=duplicates)
-    of_groups = f"{counted(len(clips), 'clip')} in {counted(result.num_groups, 'group')}"
-    log.info(f"{of_groups}, split into {_describe_counts(result.annotations)}")
-    for warning in result.warnings:
+    result, warnings = draw_split(clips, fraction, duplicates, seed=seed)
+    num_groups = int(find_groups(clips, None, duplicates)[0].max()) + 1
+    why = ""
+    if is_tested:
+        why = "; those for validation select the best weights of the layers"
+    if not fraction:
+        why = "; none is for validation, as the split test is tested on"
+    of_groups = f"{counted(len(clips), 'clip')} in {counted(num_groups, 'group')}"
+    log.info(f"{of_groups}, split into {describe_counts(result)}{why}")
+    for warning in warnings:
         log.warning(warning)
-    return result.annotations
+    return result
 
 
 def _trim_to_parts(report: DatasetReport, annotations: Annotations) -> DatasetReport:
@@ -325,7 +360,8 @@ def _lacks_validation(annotations: Annotations) -> bool:
     return bool((annotations.splits_N < 0).any() and not (annotations.splits_N == SPLITS.index("val")).any())
 
 
-def _describe_counts(annotations: Annotations) -> str:
+def describe_counts(annotations: Annotations) -> str:
+    """How many clips each split has, in words."""
     counts = np.bincount(annotations.splits_N + 1, minlength=4)
     names = ((1, "for training"), (2, "for validation"), (3, "for testing"), (0, "without a split"))
     return ", ".join(f"{counts[s]} {name}" for s, name in names if counts[s])

@@ -5,11 +5,11 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.data.annotations import Annotations
+from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.class_files import classes_file
 from i3d.data.formats.write import list_content
 from i3d.data.labels import CLASSES_SUFFIX
@@ -37,6 +37,7 @@ from i3d.utils.text import encode_names
 
 SPLIT, TEST, CONFUSION, REPORT, PREVIEW = "split.csv", "test.json", "confusion.png", "report.html", "preview"
 ENVIRONMENT: Final = "environment"  # in the record: of the command that completed the run
+DECISIONS: Final = "decisions"  # in the record
 ROOTS: Final = "roots"  # in the record: the folder of the clips, as such and from the folder of the run
 CLASSES: Final = str(Path(SPLIT).with_suffix(CLASSES_SUFFIX))
 
@@ -54,7 +55,7 @@ def check_record(work_dir: Path) -> dict[str, Any] | None:
     Another is for an output whose digest is not in the record.
     """
     record = read_record(work_dir / RECORD)
-    if record is not None and "decisions" not in record:
+    if record is not None and DECISIONS not in record:
         what = "was not written by a run, or is damaged"
         raise InputError(f"{work_dir / RECORD}: {what}; choose another --work-dir, or move the file away")
     weights = () if (work_dir / RUN).exists() else (BEST, LAST)  # `train` wrote them, and checks its own files
@@ -85,14 +86,14 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     record: dict[str, Any] = {
         "config": config,
         ROOTS: [os.path.abspath(root), os.path.relpath(root, work_dir)],  # noqa: PTH100 (keeps links)
-        "decisions": [asdict(decision) for decision in tuner.config.decisions],
+        DECISIONS: [asdict(decision) for decision in tuner.config.decisions],
         "issues": [asdict(issue) for issue in stats.issues],
     }
     path, before = work_dir / RECORD, check_record(work_dir)
     record["started"] = (before or {}).get("started", time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     is_resumed = path.exists() and any((work_dir / name).exists() for name in (BEST, RUN, "fold_1"))
     if is_resumed:
-        check_same_run(path, config)
+        record[DECISIONS] = check_same_run(path, config)[DECISIONS]  # near-duplicates may have changed that about folds
     elif path.exists():
         (work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
         before = None if before is None else {WRITTEN: before.get(WRITTEN, {})}
@@ -104,8 +105,28 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     _write_preview(work_dir, tuner)
 
 
-def clips_of_run(work_dir: Path) -> tuple[Path, Path | None]:
-    """The list of a fine-tuning's clips with their splits, and their folder; None: it is not where it was.
+@dataclass(frozen=True)
+class RunClips:
+    """The clips of a fine-tuning."""
+
+    path: Path  # the list, with their splits
+    root: Path | None  # their folder; None: it is not where it was
+    tested_on: str  # "test", "val", "5 folds"; "": no clip is held out
+    has_folds: bool  # whether folds tested the classifier
+
+    @property
+    def trained_on_all(self) -> str:
+        """Why a test of the model on them would be one on training clips, and its own result; "": some are held out."""
+        if self.tested_on in SPLITS:
+            return ""
+        why = "none was held out" if not self.tested_on else f"the {self.tested_on} were tested with other models"
+        folds = self.tested_on or "folds" * self.has_folds
+        result = f"; the result of the {folds} is in {RECORD} and {REPORT}" if folds else ""
+        return f"the model was trained on all clips of this run ({why}{result})"
+
+
+def clips_of_run(work_dir: Path) -> RunClips:
+    """The list of a fine-tuning's clips with their splits, and their folder.
 
     The folder is searched where the run read it, then beside the run: both may have been moved together.
     """
@@ -114,7 +135,9 @@ def clips_of_run(work_dir: Path) -> tuple[Path, Path | None]:
         raise InputError(f"{work_dir}: has no {SPLIT}, which fine-tuning writes; name the clips with --data")
     roots = record.get(ROOTS)
     paths = [work_dir / root for root in roots if isinstance(root, str)] if isinstance(roots, list) else []
-    return work_dir / SPLIT, next((path for path in paths if path.is_dir()), None)
+    root, config = next((path for path in paths if path.is_dir()), None), record.get("config")
+    tested_on = config.get("tested_on", "") if isinstance(config, dict) else ""
+    return RunClips(work_dir / SPLIT, root, str(tested_on), "cross_validation" in record)
 
 
 def write_split(work_dir: Path, annotations: Annotations) -> None:

@@ -8,7 +8,7 @@ Letters in names: N clips.
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -16,17 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.annotations import Annotations
-from i3d.data.split import find_groups, split_annotations
+from i3d.data.split import find_groups
 from i3d.errors import InputError, counted, printable
 from i3d.evaluation.intervals import format_interval
 from i3d.evaluation.result import Evaluation, compute_metrics
 from i3d.evaluation.result_file import metrics_as_dict
 from i3d.finetuning.data_issues import DataIssue, Kind
+from i3d.finetuning.defaults import with_folds
 from i3d.finetuning.features import ClipFeatures
-from i3d.finetuning.inspect_data import DatasetStats, Split, divide, validation_fraction
+from i3d.finetuning.inspect_data import DatasetStats, Split, describe_counts, divide, draw_split, training_counts
 from i3d.finetuning.near_duplicates import MAX_CLIPS, Pair, near_duplicates
 from i3d.finetuning.options import FinetuneOptions
-from i3d.finetuning.record import read_value, write_values
+from i3d.finetuning.record import DECISIONS, read_value, write_values
 from i3d.finetuning.steps import Finetuner
 
 PAIRS: Final = "near_duplicates"  # in the record
@@ -80,6 +81,7 @@ def group_near_duplicates(
         return tuner, replace(stats, near_duplicates=_why_not_searched(tuner, features)), SharedSources()
     pairs = list(degrees)
     regrouped, reason = _regroup(tuner, stats, options, pairs)
+    write_values(work_dir, {DECISIONS: [asdict(decision) for decision in regrouped.config.decisions]})
     shared = SharedSources(tuple(pairs))
     line = f"{counted(len(pairs), 'pair')} of clips are near-duplicates, probably of one source"
     line = printable(f"{line} ({_named(annotations, pairs)}): {reason}{_describe_groups(tuner.split, regrouped.split)}")
@@ -90,7 +92,8 @@ def group_near_duplicates(
     for issue in issues:
         log.warning(issue.message)
     risk = stats.source_risk and _remaining_risk(len(pairs), before=stats.source_risk)
-    stats = replace(stats, issues=(*stats.issues, *issues), source_risk=risk, near_duplicates=line)
+    counts_K, issues = training_counts(regrouped.annotations), [*stats.issues, *issues]
+    stats = replace(stats, issues=tuple(issues), source_risk=risk, near_duplicates=line, counts_K=counts_K)
     return regrouped, stats, shared
 
 
@@ -132,17 +135,21 @@ def _regroup(
     tuner: Finetuner, stats: DatasetStats, options: FinetuneOptions, pairs: list[Pair]
 ) -> tuple[Finetuner, str]:
     """With the clips of each pair in one group, and what follows; or as it was, if groups would be too large."""
-    annotations, alike = tuner.annotations, (*stats.duplicates, *pairs)
+    annotations, alike, warnings = tuner.annotations, (*stats.duplicates, *pairs), tuple[str, ...]()
     sizes = np.bincount(find_groups(annotations, None, alike)[0])
     if sizes.max() > max(LARGEST * len(annotations), np.bincount(tuner.split.groups_N).max()):
         return tuner, f"they chain {sizes.max()} of {len(annotations)} clips into one group, so that groups ignore them"
     try:
         if stats.drawn:
-            annotations = _draw_again(annotations, stats, options, alike, seed=tuner.seed)
+            annotations, warnings = _draw_again(annotations, stats, alike, seed=tuner.seed)
         split = divide(annotations, replace(stats, duplicates=alike), options, seed=tuner.seed)
     except InputError:  # too few groups, or a group in two splits of the list
         return tuner, "too few groups would remain, so that groups ignore them"
     before = tuner.split
+    if (divided := describe_counts(annotations)) != describe_counts(tuner.annotations):
+        log.info(f"the clips are divided again, into {divided}; the settings above are for the first division")
+    for warning in warnings:
+        log.warning(warning)
     if before.head_folds_N is None and split.head_folds_N is not None:  # what was decided and printed
         split = replace(split, head_folds_N=None, folds_reason=before.folds_reason)
     where = "on one side of the split and in one fold" if split.num_folds else "on one side of the split"
@@ -150,17 +157,17 @@ def _regroup(
         where = "in one fold"
     given = "" if stats.drawn or split.folds_N is not None else ", as far as the split of the list allows"
     clips = replace(tuner.clips, annotations=annotations)
-    return replace(tuner, clips=clips, split=split), f"each pair stays {where}{given}"
+    config = with_folds(tuner.config, split)
+    return replace(tuner, clips=clips, split=split, config=config), f"each pair stays {where}{given}"
 
 
 def _draw_again(
-    annotations: Annotations, stats: DatasetStats, options: FinetuneOptions, alike: Sequence[Pair], *, seed: int
-) -> Annotations:
-    """The clips whose split was drawn, divided by these groups."""
+    annotations: Annotations, stats: DatasetStats, alike: Sequence[Pair], *, seed: int
+) -> tuple[Annotations, tuple[str, ...]]:
+    """The clips whose split was drawn, divided by these groups, and warnings."""
     splits_N = annotations.splits_N.copy()
     splits_N[list(stats.drawn)] = -1
-    undivided = replace(annotations, splits_N=splits_N)
-    return split_annotations(undivided, val=validation_fraction(options), seed=seed, alike=alike).annotations
+    return draw_split(replace(annotations, splits_N=splits_N), stats.val_fraction, alike, seed=seed)
 
 
 def _doubtful_labels(annotations: Annotations, degrees: Mapping[Pair, float]) -> list[DataIssue]:

@@ -47,6 +47,7 @@ RELEVANT: Final = re.compile(  # environment variables that a start records
 )
 DONE: Final = "done"  # key in run.json
 SAVED: Final = "saved"  # key in run.json: whether there ever was a state
+_HOLDERS: Final[dict[Path, int]] = {}  # of each folder that this process has locked, its own number: forks copy this
 
 
 def check_outside(work_dir: Path, *sources: Annotations | None) -> None:
@@ -94,8 +95,12 @@ class RunFolder:
     def lock(self) -> None:
         """Create and lock the folder, until `release` or the end of the process. A locked one is an InputError.
 
-        What killed processes left in it is removed.
+        What killed processes left in it is removed. A run that is a part of another in this process, as training is of
+        fine-tuning, uses the lock of that run: to open and close the file again would release it.
         """
+        if _HOLDERS.get(self.path.resolve()) == os.getpid():
+            self.restore_checkpoints()
+            return
         self._new_folders = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -111,6 +116,7 @@ class RunFolder:
                 f"{self.path}: in use by another run ({holder}); wait for it, or choose another --work-dir"
             )
         self._lock = lock  # `release` removes it and what else is empty: not what another run has locked
+        _HOLDERS[self.path.resolve()] = os.getpid()
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         lock.flush()
@@ -144,6 +150,7 @@ class RunFolder:
         """Unlock the folder. Of a run that was refused or saved no state, no empty folder stays."""
         if self._lock is None:
             return
+        _HOLDERS.pop(self.path.resolve(), None)
         (self.path / LOCK).unlink(missing_ok=True)
         with suppress(OSError):  # not empty
             self.checkpoints.rmdir()

@@ -26,7 +26,7 @@ from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
 from i3d.finetuning.record import clips_of_run
 from i3d.utils.outputs import check_new
 from i3d.weights.load import Weights, load_weights
-from i3d.weights.runs import FINETUNE
+from i3d.weights.runs import BEST, FINETUNE, LAST
 
 STREAMS: Final = ("rgb", "flow")
 
@@ -112,20 +112,37 @@ def run_frame_orders(model: str, options: TestOptions) -> int:
 
 
 def with_data_of_run(model: str, options: TestOptions) -> TestOptions:
-    """The options with the clips of the fine-tuning in the folder MODEL, if --data is not given."""
+    """The options with the clips of the fine-tuning in the folder MODEL, if --data is not given.
+
+    It is an InputError if the model was trained on all of them.
+    """
     if options.data is not None:
+        _warn_of_training_clips(model, options.data)
         return options
     folder = Path(model)
     if not (folder / FINETUNE).is_file():
         raise InputError(
             "--data: is missing; only the folder of a fine-tuning (`i3d train` without --recipe) has clips"
         )
-    clips, root = clips_of_run(folder)
-    root = options.dataset.root or root
+    clips = clips_of_run(folder)
+    if clips.trained_on_all:
+        raise InputError(f"{model}: {clips.trained_on_all}; name other clips with --data")
+    root = options.dataset.root or clips.root
     if root is None:
         raise InputError(f"{model}: the folder of its clips is neither where it was nor beside it; give it as --root")
-    log.info("testing on the clips of this run, %s, below %s", printable(str(clips)), printable(str(root)))
-    return replace(options, data=clips, dataset=replace(options.dataset, root=root))
+    log.info("testing on the clips of this run, %s, below %s", printable(str(clips.path)), printable(str(root)))
+    if options.dataset.split == "train":
+        log.warning("--split train: the model was trained on these clips; new ones are recognised worse")
+    return replace(options, data=clips.path, dataset=replace(options.dataset, root=root))
+
+
+def _warn_of_training_clips(model: str, data: Path) -> None:
+    """A warning if the list is that of the run of this model, which was trained on all of its clips."""
+    run = data.resolve().parent
+    if (run / FINETUNE).is_file() and Path(model).resolve() in (run, run / BEST, run / LAST):
+        clips = clips_of_run(run)
+        if clips.trained_on_all and data.name == clips.path.name:
+            log.warning("--data %s: %s; new ones are recognised worse", printable(str(data)), clips.trained_on_all)
 
 
 def _evaluation_options(
