@@ -79,6 +79,7 @@ ROWS: Final = (
         "the default on three windows of half the length", "windows", True, MAXIMA, root=True, classifier="auto"
     ),
     Ingredients("the default without the mirror image", "64x1", False, MAXIMA, root=True, classifier="auto"),
+    Ingredients("the default with a linear classifier", "64x1", True, MAXIMA, root=True, classifier="linear"),
     Ingredients("the default with class means", "64x1", True, MAXIMA, root=True, classifier="prototype"),
     Ingredients("the default with shrinkage LDA", "64x1", True, MAXIMA, root=True, classifier="lda"),
     Ingredients("the default with an RBF SVM", "64x1", True, MAXIMA, root=True, classifier="svm"),

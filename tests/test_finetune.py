@@ -117,7 +117,7 @@ def test_bf16_is_reported_and_gives_nearly_the_same(root, head, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     before, again = scores_in(root / "bf16" / "test.json"), scores_in(out)
-    assert max(np.abs(np.subtract(before[file], again[file])).max() for file in before) < 1e-3
+    assert max(np.abs(np.subtract(before[file], again[file])).max() for file in before) < 1e-2
 
 
 # layers

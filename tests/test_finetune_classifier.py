@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.finetuning.classifier import DesignMatrix, Head, feature_scale, fit_linear, fit_prototypes
+from i3d.finetuning.classifier import DesignMatrix, Head, feature_scale, fit_discriminant, fit_linear, fit_prototypes
 from i3d.finetuning.selection import PENALTIES, TEMPERATURES, fit_candidate, select_classifier
 from i3d.recipes.training import Loss
 from i3d.training.losses import binary_cross_entropy, cross_entropy
@@ -26,6 +26,21 @@ def make_rows(seed, *, num_clips=24, num_classes=3, channels=6, apart=1.0, per_g
     features_RC = centers_KC[labels_R] + random.normal(size=(num_clips, channels))
     clips_R = np.arange(num_clips)
     return DesignMatrix(features_RC, targets_RK, np.ones(num_clips), clips_R, clips_R // per_group)
+
+
+def test_discriminant_analysis_ignores_what_varies_within_a_class():
+    """The classes differ in feature 0; feature 1 names the class of most clips, and varies ten times as much."""
+    random = np.random.default_rng(5)
+    labels_R = np.arange(40) % 2
+    features_RC = np.stack([labels_R + 0.1 * random.normal(size=40), 10 * random.normal(size=40)], axis=1)
+    features_RC[:, 1] += 5 * labels_R
+    rows = DesignMatrix(features_RC, np.eye(2)[labels_R], np.ones(40), np.arange(40), np.arange(40))
+    head = fit_discriminant(rows)
+    assert (head.logits(features_RC).argmax(axis=1) == labels_R).all()
+    misled_RC = [[0.0, 30.0], [1.0, -30.0]]
+    assert head.logits(misled_RC).argmax(axis=1).tolist() == [0, 1]
+    absent = replace(rows, targets_RK=np.eye(3)[labels_R])
+    assert (fit_discriminant(absent).logits(features_RC).argmax(axis=1) < 2).all()
 
 
 def objective(rows, head, loss, penalty, *, multi_label=False):

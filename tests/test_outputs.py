@@ -27,6 +27,8 @@ FILES = {  # command, option (empty: an argument): words of a command that would
     ("score", "--report"): "result.json --report OUT.html",
     ("fuse", "--out"): "result.json result.json --out OUT.csv",
     ("fuse", "--report"): "result.json result.json --report OUT.html",
+    ("timeline", "--out"): "clip.mp4 --out OUT.csv",
+    ("timeline", "--plot"): "clip.mp4 --plot OUT.png",
     ("plot", "--out"): "log.jsonl --out OUT.png",
     ("data list", "--out"): "clips.csv --out OUT.txt",
     ("data split", "--out"): "clips.csv --out OUT.jsonl",
@@ -34,6 +36,7 @@ FILES = {  # command, option (empty: an argument): words of a command that would
     ("convert", ""): "inception_rgb_kinetics400 OUT.safetensors",
     ("benchmark model", "--out"): "r50 --out OUT.json",
 }
+RESUMED = [("predict", "--out"), ("test", "--out"), ("timeline", "--out")]
 FOLDERS = {  # the words, and the files in OUT that it would write
     ("features", "--out"): ("clip.mp4 --out OUT", ["clip.npy", "clip.json"]),
     ("flow", "--out"): ("clip.mp4 --out OUT", ["clip/x.jpg", "list.txt"]),
@@ -105,7 +108,7 @@ def test_a_file_is_not_replaced_without_force(place, command, option):
         assert (result.returncode, result.stdout) == (2, "")
         line = f"error: {option} {out}".replace("error:  ", "error: ")
         todo = "choose another name, or replace it with --force"
-        if (command, option) in (("predict", "--out"), ("test", "--out")):
+        if (command, option) in RESUMED:
             todo += " (nothing is left to resume: its run is complete, or it is of another command)"
         assert result.stderr.endswith(f"{line}: the file exists; {todo}\n")
         assert contents(place) == before
@@ -166,7 +169,7 @@ def test_an_output_is_not_also_an_input(place, command, option):
 def test_two_runs_on_one_output(place, command, option):
     words = words_of(command, FILES[command, option], place / "out")
     out = next(Path(word) for word in words if word.startswith(str(place / "out")))
-    if (command, option) in (("predict", "--out"), ("test", "--out")):  # test_resume_log.py
+    if (command, option) in RESUMED:  # test_resume_log.py
         return
     with locked_in_another_process(out):
         before = contents(place)

@@ -203,7 +203,10 @@ def _head(stats: DatasetStats, options: FinetuneOptions, train_layers: TrainLaye
         return "linear", "a multi-label clip has no nearest class mean; cross-validation chooses the L2 penalty"
     if train_layers == "head" and options.balance in ("focal", "logit-adjust"):
         return "linear", f"class means have no loss that --balance {options.balance} could change"
-    return "auto", "cross-validation by group chooses a linear classifier's L2 penalty, or class means"
+    return (
+        "auto",
+        "cross-validation by group chooses an L2 penalty, discriminant analysis, or class means",
+    )
 
 
 def _frozen_stages(network: NetworkSettings) -> tuple[str, ...]:

@@ -1,27 +1,35 @@
 """Chooses a classifier by clips that it was not fitted on, and calibrates it.
 
-Cross-validation by group compares linear classifiers of several penalties and class means, each with the temperature
-that suits it (Guo et al. 2017, arXiv:1706.04599): the highest likelihood of the held-out clips wins. Of N clips each
-label is taken as right with the probability (N + 1) / (N + 2), as by Platt (1999): twenty clips that are all right do
-not prove that the next one is. The temperature is part of the weights of the chosen classifier, so its probabilities
-are calibrated without further code.
+Cross-validation by group compares linear classifiers of several penalties, discriminant analysis with a shrunk
+covariance, and class means, each with the temperature that suits it (Guo et al. 2017, arXiv:1706.04599): the highest
+likelihood of the held-out clips wins. Of N clips each label is taken as right with the probability (N + 1) / (N + 2),
+as by Platt (1999): twenty clips that are all right do not prove that the next one is. The temperature is part of the
+weights of the chosen classifier, so its probabilities are calibrated without further code.
 
 Letters in names: M candidates, A temperatures, R rows (views of clips), N clips, K classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from i3d.evaluation.scoring import sigmoid, softmax
-from i3d.finetuning.classifier import DesignMatrix, Doubles, Head, fit_linear, fit_penalties, fit_prototypes
+from i3d.finetuning.classifier import (
+    DesignMatrix,
+    Doubles,
+    Head,
+    fit_discriminant,
+    fit_linear,
+    fit_penalties,
+    fit_prototypes,
+)
 from i3d.finetuning.options import HeadKind
 from i3d.recipes.training import Loss
 
 PENALTIES: Final = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)  # from strong to weak
-TEMPERATURES: Final = tuple(np.geomspace(0.5, 64.0, 29).tolist())  # below 1: the classifier is too cautious
+TEMPERATURES: Final = tuple(np.geomspace(0.5, 256.0, 37).tolist())  # below 1: the classifier is too cautious
 MAX_LINEAR: Final = 4.0  # temperature of a linear classifier; more of it is a stronger penalty
 NUM_FOLDS: Final = 5
 LEAST: Final = 1e-12  # a probability of 0 would be infinitely unlikely
@@ -34,22 +42,25 @@ class Candidate:
     penalty: float | None
     temperature: float = 1.0
     log_likelihood: float = float("nan")  # mean of the held-out clips; NaN: none could be held out
+    has_covariance: bool = False  # class means and how features vary within classes: discriminant analysis
 
     def __str__(self) -> str:
         name = "class means (prototypes)" if self.penalty is None else f"linear, L2 penalty {self.penalty:g}"
+        name = "discriminant analysis, shrunk covariance" if self.has_covariance else name
         return f"{name}, temperature {self.temperature:.2g}"
 
 
 def candidates(kind: HeadKind) -> list[Candidate]:
     """The classifiers of a kind."""
     linear = [Candidate(penalty) for penalty in PENALTIES]
-    return {"linear": linear, "prototype": [Candidate(None)], "auto": [*linear, Candidate(None)]}[kind]
+    means = [Candidate(None, has_covariance=True), Candidate(None)]
+    return {"linear": linear, "prototype": means[1:], "auto": [*linear, *means]}[kind]
 
 
 def fit_candidate(rows: DesignMatrix, loss: Loss, candidate: Candidate, *, multi_label: bool = False) -> Head:
     """The classifier, fitted to rows, with its temperature."""
     if candidate.penalty is None:
-        head = fit_prototypes(rows)
+        head = fit_discriminant(rows) if candidate.has_covariance else fit_prototypes(rows)
     else:
         head = fit_linear(rows, loss, penalty=candidate.penalty, multi_label=multi_label)
     return head.divided(candidate.temperature)
@@ -85,7 +96,7 @@ def select_classifier(
     is_allowed_MA = [[one.penalty is None or t <= MAX_LINEAR for t in TEMPERATURES] for one in compared]
     likelihood_MA = np.where(is_allowed_MA, likelihood_MA, -np.inf)
     m, a = divmod(int(np.argmax(likelihood_MA)), len(TEMPERATURES))
-    return Candidate(compared[m].penalty, TEMPERATURES[a], float(likelihood_MA[m, a]) / total)
+    return replace(compared[m], temperature=TEMPERATURES[a], log_likelihood=float(likelihood_MA[m, a]) / total)
 
 
 def _folds(rows: DesignMatrix, seed: int) -> npt.NDArray[np.int64]:
@@ -99,7 +110,8 @@ def _folds(rows: DesignMatrix, seed: int) -> npt.NDArray[np.int64]:
 def _fit_all(rows: DesignMatrix, loss: Loss, compared: list[Candidate], *, multi_label: bool) -> list[Head]:
     penalties = [candidate.penalty for candidate in compared if candidate.penalty is not None]
     heads = fit_penalties(rows, loss, penalties, multi_label=multi_label) if penalties else []
-    return heads + [fit_prototypes(rows)] * (len(heads) < len(compared))
+    others = [candidate for candidate in compared if candidate.penalty is None]
+    return heads + [fit_candidate(rows, loss, candidate) for candidate in others]
 
 
 def _log_likelihood(

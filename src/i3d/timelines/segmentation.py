@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from i3d.data.segments.segment import PRECISION, UNKNOWN, Segment
 from i3d.recipes.settings import Settings
+from i3d.utils.arguments import checks_types
 
 OFF: Final = -1
 Scores = npt.NDArray[np.float64]
@@ -39,6 +40,7 @@ class SegmentSettings(Settings):
         return self
 
 
+@checks_types
 def find_segments(
     probabilities_WK: Scores,
     labels: Sequence[str],

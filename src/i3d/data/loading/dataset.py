@@ -171,9 +171,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     def _training_batch(self, keys: Sequence[Key], view: TrainView) -> Batch:
         s, size = view.sampling, view.augmentation.size
         clips_NVTHWC = allocate_uint8((len(keys), s.num_clips, s.clip_len, size, size, self.num_channels))
-        indices: list[int] = []
-        labels: list[tuple[int, ...]] = []
-        bad: list[UnreadableClip] = []
+        indices, labels, bad = list[int](), list[tuple[int, ...]](), list[UnreadableClip]()
         for epoch, index in keys:
             for candidate in self._candidates(epoch, index):
                 try:
@@ -185,8 +183,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                     break
             else:
                 if self.replaces_bad:
-                    num_bad = counted(len(bad), "clip")
-                    raise InputError(f"{num_bad} in a row cannot be read; the first: {bad[0].reason}")
+                    raise InputError(f"{counted(len(bad), 'clip')} in a row cannot be read; the first: {bad[0].reason}")
         clips_NVTHWC = clips_NVTHWC[: len(indices)]
         notes = self._notes_of(indices)
         batch = Batch(clips_NVTHWC, (), self._targets(labels), torch.tensor(indices), tuple(bad), notes)
