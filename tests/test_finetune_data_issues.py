@@ -212,6 +212,8 @@ def test_other_problems_are_reported():
     assert "It predicts 'a' for 40 of 40 clips" in diagnosis([0, 1] * 20, [0] * 40)
     assert "It overfits" in diagnosis([0, 1] * 50, [0, 1] * 40 + [1, 0] * 10, train_top1=1.0)
     assert "It underfits" in diagnosis([0, 1] * 50, [0, 1] * 35 + [1, 0] * 15, train_top1=0.71)
+    for train_top1 in (0.7, 0.67):  # test clips are recognised as well, or better
+        assert "fits" not in diagnosis([0, 1] * 50, [0, 1] * 35 + [1, 0] * 15, train_top1=train_top1)
     assert "Rare classes are recognised worse" in diagnosis([0] * 90 + [1] * 10, [0] * 98 + [1] * 2)
     assert "'b' (2 of 10 correct, most often predicted as 'a')" in diagnosis([0] * 90 + [1] * 10, [0] * 98 + [1] * 2)
     leak = [DataIssue("leak", "the size")]

@@ -1,6 +1,7 @@
 """Small sets are judged by cross-validation of the classifier; trained layers are compared with their start."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +12,16 @@ from i3d.data.annotations import build_annotations
 from i3d.data.rows import Rows
 from i3d.errors import InputError
 from i3d.evaluation.result import compute_metrics
+from i3d.finetuning.data_issues import DataIssue
 from i3d.finetuning.defaults import PATIENCE, Decision, FinetuneConfig, with_folds
 from i3d.finetuning.diagnosis import LayerGain, diagnose
+from i3d.finetuning.finetune import _diagnose
 from i3d.finetuning.fitting import fit_head
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
+from i3d.finetuning.label_check import LabelCheck
 from i3d.finetuning.options import FinetuneOptions
+from i3d.finetuning.outcome import Outcome
+from i3d.finetuning.steps import CrossValidation
 from i3d.recipes.io import load_recipe
 from i3d.training.train import train as train_recipe
 from i3d.utils.cache import Cache
@@ -192,6 +198,7 @@ def test_layers_that_do_not_help_leave_the_start(root):
     (sentence,) = (line for line in record["diagnosis"] if "Training layers did not help" in line)
     assert f"is {values[0]:.1%} at the start" in sentence
     assert "The model is the start." in sentence
+    assert not any("fits" in line for line in record["diagnosis"])  # the log has the accuracy of augmented clips
     assert "Cross-validation of the classifier on the pretrained network, without training layers, on all 10" in output
 
 
@@ -219,6 +226,19 @@ def test_layers_did_not_help_if_the_start_is_as_good(before, after, is_selected)
         assert f"{before:.1%} at the start" in text
         assert f"{after:.1%} after" in text
         assert ("The model is the start." in text) == is_selected
+
+
+def test_the_risk_of_unknown_sources_is_printed_beside_folds_without_a_test_too():
+    """Layers are trained on all clips: the only accuracy is that of the classifier in folds."""
+    labels = [n % 2 for n in range(20)]
+    of_folds = make_evaluation(np.eye(2)[labels], labels)
+    issues = (DataIssue("divided near-duplicates", "x"),)
+    stats = DatasetStats(("a", "b"), (10, 10), 2.0, 50, issues=issues, source_risk="The risk.")
+    outcome = Outcome(True, "linear", 0, None, CrossValidation(), of_folds, LabelCheck(why_not="x"))
+    sentences = _diagnose(SimpleNamespace(split=SimpleNamespace(num_folds=5)), stats, outcome)
+    assert sentences[0].startswith("Cross-validation of the classifier on the pretrained network")
+    assert sentences[1].startswith("The scores may be too high")
+    assert sentences[2:] == ["The risk.", "Labels were not checked: x."]
 
 
 @pytest.mark.slow

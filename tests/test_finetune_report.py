@@ -97,4 +97,5 @@ def test_layers_have_their_curves(root):
     _, _, page, _ = page_of(root, "last", *more)
     assert "curves" in sections(page)
     assert "Trained the classifier and the last stage" in page.text
+    assert "Training clips" not in page.text  # their accuracy by the final weights is not known
     assert re.search(r"Layers top-1 accuracy on validation clips: [\d.]+ % before they were trained", page.text)

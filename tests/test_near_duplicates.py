@@ -14,6 +14,7 @@ from i3d.finetuning.shared_sources import SharedSources, accuracy_without
 from support.evaluations import make_evaluation
 from support.examples import examples
 from support.finetuning_runs import make_clip, save_tiny, splits_in, train, write_csv
+from support.pages import Page
 
 
 def features(scenes, *, num_views=2, num_channels=64, classes=None, seed=0, noise=0.3):
@@ -137,9 +138,9 @@ def listed(root, name, split):
     return write_csv(root / name, [f"clips/{n}.mp4,{'ab'[n % 2]},{split(n)}" for n in range(12)], "path,label,split")
 
 
-def start(root, data, work_dir, *more):
-    options = ("--head", "prototype", "--views", 1, "--no-overfit-check", *more)
-    output = train(data, root / work_dir, root / "tiny.safetensors", *options)
+def start(root, data, work_dir, *more, **options):
+    flags = ("--head", "prototype", "--views", 1, "--no-overfit-check", *more)
+    output = train(data, root / work_dir, root / "tiny.safetensors", *flags, **options)
     return output, json.loads((root / work_dir / "finetune.json").read_text())
 
 
@@ -157,9 +158,13 @@ def two_pairs(monkeypatch):
 
 
 def test_a_split_that_is_drawn_has_near_duplicates_on_one_side(root, two_pairs):
-    output, record = start(root, listed(root, "drawn.csv", lambda _: ""), "drawn")
+    output, record = start(root, listed(root, "drawn.csv", lambda _: ""), "drawn", draw=True)
     assert "2 pairs of clips are near-duplicates, probably of one source (clips/2.mp4 ~ clips/10.mp4, clips/3" in output
-    assert "each pair stays on one side of the split and in one fold" in output
+    assert "each pair stays on one side of the split and in one fold; 12 groups become 10" in output
+    page = Page((root / "drawn/report.html").read_text(encoding="utf-8")).text
+    assert "Near-duplicates 2 pairs of clips are near-duplicates, probably of one source (clips/2.mp4 ~ clips" in page
+    assert "12 groups become 10" in page
+    assert "issue was found" not in page
     splits = {row["path"]: row["split"] for row in splits_in(root / "drawn")}
     assert splits["clips/2.mp4"] == splits["clips/10.mp4"]
     assert splits["clips/3.mp4"] == splits["clips/11.mp4"]
@@ -202,7 +207,9 @@ def test_with_a_split_that_was_given_the_accuracy_without_near_duplicates_is_pri
     output, record = start(root, data, "given")
     warning = "2 of 5 held-out clips are near-duplicates of training clips (clips/10.mp4 ~ clips/2.mp4, clips/11.mp4 ~"
     assert warning in output
-    assert "put them in one group (column `group`)" in output
+    assert "without your split, the one that is drawn has them on one side" in output
+    assert "next: Train without the split of your list" in output
+    assert "near-duplicates" in [issue["kind"] for issue in record["issues"]]
     assert record["without_near_duplicates"]["test"]["num_clips"] == 3
     (sentence,) = (line for line in record["diagnosis"] if line.startswith("Without the 2 clips"))
     assert "on 3 clips (95 % interval " in sentence
@@ -216,6 +223,7 @@ def test_pairs_that_chain_most_clips_change_no_group(root, monkeypatch):
     assert "they chain 10 of 12 clips into one group, so that groups ignore them" in output
     assert "of 12 clips are near-duplicates of clips in another fold (clips/0.mp4 ~ clips/1.mp4, " in output
     assert len(record["near_duplicates"]) == 9
+    assert "next: Train without" not in output  # the list has no split, and a drawn one does not help
 
 
 @pytest.mark.parametrize(("degree", "is_doubtful"), [(0.95, True), (0.8, False)])
@@ -226,6 +234,8 @@ def test_labels_are_doubtful_if_clips_of_two_classes_are_as_alike_as_views(root,
         "1 pair of near-duplicates is as alike as two views of a clip, and of two classes (clips/4.mp4 ~ clips/7.mp4)"
     )
     assert (f"{line}: one label may be wrong" in output) == is_doubtful
+    assert ("next: Check the near-duplicates of two classes" in output) == is_doubtful
+    assert "Correct the labels" not in output
     assert not any("scores may be too high" in line for line in record["diagnosis"])
 
 

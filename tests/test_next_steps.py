@@ -26,7 +26,8 @@ RISK = "The sources of the clips are unknown."
 def facts(*, correct=70, total=80, folds="", groups=40, issues=(), risk="", wrong=0, classes=2, **more):
     """Of a run with so many correct of all held-out clips."""
     options = FinetuneOptions(**{key: more.pop(key) for key in [*more] if key in FinetuneOptions.__dataclass_fields__})
-    kinds = tuple(DataIssue(kind, "x") for kind in issues)
+    group_by = more.pop("group_by_of_issue", "")
+    kinds = tuple(DataIssue(kind, "x", group_by=group_by if kind == "sources" else "") for kind in issues)
     stats = DatasetStats(("a", "b")[:classes], (40, 40), 2.0, 50, issues=kinds, source_risk=risk)
     pre = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(60.0,) * 3)
     protocol = ClipProtocol(clip_len=8, frame_interval=1, num_clips=1)
@@ -72,15 +73,46 @@ def test_labels_come_first_unless_the_rank_means_little():
         ({"groups": 3}, "--cv-folds 3"),
         ({"risk": RISK}, "--group-by REGEX"),
         ({"correct": 60}, "--train-layers last"),
-        ({"correct": 60, "train_layers": "last", "train_top1": 0.6}, "--train-layers all"),
-        ({"correct": 60, "train_layers": "all", "train_top1": 0.6, "epochs": 7}, "--epochs 14"),
+        ({"correct": 60, "train_layers": "last"}, "--train-layers all"),
+        ({"correct": 60, "train_layers": "all", "epochs": 7}, "--epochs 14"),
         ({"gain": LayerGain("top-1", 0.8, 0.7, is_selected=True), "train_layers": "last"}, "--train-layers head"),
         ({"issues": ("sources",)}, "i3d data split LIST --out split.csv --ignore-splits"),
+        (
+            {"issues": ("sources",), "group_by_of_issue": "(p1)_"},
+            "i3d data split LIST --out split.csv --ignore-splits --group-by '(p1)_'",
+        ),
+        ({"issues": ("sources", "duplicates"), "group_by_of_issue": "(p1)_", "risk": RISK}, "--group-by '(p1)_'"),
         ({"folds": "folds_N", "folder": "my run"}, "i3d test 'my run' --data LIST"),
     ],
 )
 def test_commands(more, command):
     assert command in commands(facts(**more))
+
+
+def test_copies_are_divided_by_the_split_that_is_drawn():
+    """`i3d data split` does not read the clips; without a split of the list, there is none to leave out."""
+    one = facts(issues=("duplicates", "near-duplicates", "sources"), group_by_of_issue="(p1)_")
+    assert "without the split of your list: the one that is drawn has sources and duplicates and near-d" in texts(one)
+    assert not any("i3d data split" in command or "REGEX" in command for command in commands(one))
+    divided = texts(facts(issues=("divided near-duplicates",)))
+    assert "Give near-duplicates that are of one source one name in the column `group`." in divided
+    assert "split" not in divided
+
+
+def test_labels_of_near_duplicates_are_checked_and_those_of_copies_corrected():
+    assert "Correct" not in texts(facts(issues=("doubtful labels",)))
+    assert "Check the near-duplicates of two classes" in texts(facts(issues=("doubtful labels",)))
+    assert "Correct the labels of the clips" in texts(facts(issues=("two classes",)))
+
+
+@pytest.mark.parametrize("layers", ["last", "all"])
+@pytest.mark.parametrize(("before", "after"), [(0.6, 0.5), (0.6, 0.6), (0.5, 0.6)])
+def test_more_layers_or_epochs_are_advised_only_if_trained_layers_helped(layers, before, after):
+    gain = LayerGain("top-1", before, after, is_selected=True)
+    advised = commands(facts(correct=60, train_layers=layers, gain=gain))
+    more = [command for command in advised if command.startswith(("--train-layers all", "--epochs"))]
+    assert bool(more) == (after > before)
+    assert ("--train-layers head" in advised) == (after <= before)
 
 
 def test_no_folds_of_one_group_of_many_clips_or_of_norms_of_all_clips():

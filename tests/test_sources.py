@@ -1,6 +1,7 @@
 """Clips of one source: found by the group column, names of datasets, suffixes, content; else the risk is reported."""
 
 import json
+import shlex
 from pathlib import Path
 
 import cv2
@@ -100,6 +101,15 @@ def test_sources_in_two_splits_of_the_user_are_reported(tmp_path, paths):
     issues = [issue for issue in find_data_issues(clips, checked.report) if issue.kind == "sources"]
     assert len(issues) == 1
     assert "(train and val)" in issues[0].message
+    if paths in (PEOPLE, PARTS):
+        pattern = issues[0].group_by
+        assert (
+            f"`i3d data split --ignore-splits --group-by {shlex.quote(pattern)}` keeps them together"
+            in issues[0].message
+        )
+        assert split_annotations(clips, group_by=pattern, keep_existing=False).num_groups < len(clips)
+    else:
+        assert issues[0].group_by == ""
 
 
 def test_the_diagnosis_has_the_risk_in_one_line():

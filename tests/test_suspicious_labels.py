@@ -12,7 +12,13 @@ from i3d.data.rows import Rows
 from i3d.finetuning.label_check import LABELS, LabelCheck, check_labels, judge_labels
 from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.selection import Candidate
-from i3d.finetuning.suspicious_labels import known_labels, most_suspicious, rank_labels
+from i3d.finetuning.suspicious_labels import (
+    SuspiciousLabel,
+    known_labels,
+    most_suspicious,
+    predictable_classes,
+    rank_labels,
+)
 from support.evaluations import make_evaluation
 from support.finetuning_runs import make_clip, make_folder, save_tiny, train, write_csv
 
@@ -74,6 +80,48 @@ def test_a_fifth_is_listed(number, listed):
     assert most_suspicious(rows) == rows[:listed]
 
 
+def test_all_labels_that_look_wrong_are_listed():
+    rows = [SuspiciousLabel(n, f"{n}.mp4", "a", n / 10, "b", 1 - n / 10, n in (0, 4, 7)) for n in range(10)]
+    assert [row.index for row in most_suspicious(rows)] == [0, 1, 4, 7]
+    result = check(2, 9)
+    assert result.num_wrong == sum(row.looks_wrong for row in result.suspicious) > 3
+    assert len([*csv.DictReader(result.as_csv().splitlines())]) == len(result.suspicious)
+
+
+def several(*, predictable, number=24, wrong=2):
+    """A multi-label set of such classes, `wrong` labels of each changed; the probabilities of other classes vary."""
+    random = np.random.default_rng(0)
+    is_of_class_NK = random.permuted(np.tile(np.arange(number) % 2, (len(predictable), 1)).T, axis=0) > 0
+    sure_N1 = np.where(np.arange(number) < wrong, 0.95, 0.9)[:, None]
+    ideal_NK = np.where(is_of_class_NK, sure_N1, 1 - sure_N1)
+    probabilities_NK = np.where(predictable, ideal_NK, random.random(ideal_NK.shape))
+    is_of_class_NK[:wrong] ^= True
+    labels = [tuple(np.flatnonzero(row_K).tolist()) for row_K in is_of_class_NK]
+    return judge_labels(make_evaluation(probabilities_NK, labels, multi_label=True), np.ones(number, bool))
+
+
+def test_labels_that_nothing_predicts_do_not_look_wrong():
+    """Of several labels a clip: a class that is predicted no better than chance is left out of the rank."""
+    both = several(predictable=(True, False))
+    assert (both.num_wrong, both.unpredictable, both.is_weak) == (2, ("class 1",), False)
+    assert both.sentence().endswith("Not judged, because nothing predicts them better than chance: 'class 1'.")
+    none = several(predictable=(False, False))
+    assert none.is_weak
+    assert "hardly better than a constant prediction" in none.sentence()
+    assert not several(predictable=(True, True)).unpredictable
+
+
+def test_rare_classes_and_equal_probabilities_are_tested_too():
+    labels = [(0, 1)] * 3 + [(1,)] * 57
+    ranked_NK = np.array([[0.3, 0.5]] * 3 + [[0.1, 0.5]] * 57)
+    assert predictable_classes(ranked_NK, labels, np.ones(60, bool)).tolist() == [True, False]
+    assert predictable_classes(np.full((60, 2), 0.5), [(0,), (1,)] * 30, np.ones(60, bool)).tolist() == [False, False]
+    random = np.random.default_rng(1)
+    by_chance_NK = random.random((60, 400))
+    by_chance = predictable_classes(by_chance_NK, [tuple(range(400))] * 20 + [()] * 40, np.ones(60, bool))
+    assert 0 < by_chance.mean() < 0.06
+
+
 # what is printed and written
 
 
@@ -88,13 +136,13 @@ def check(correct=8, wrong=2):
 def test_the_sentence_counts_names_and_limits():
     words = check().sentence()
     assert words.startswith("2 of 9 labels look wrong to a classifier that has not read the clip: 0,x.mp4 ('class 0', ")
-    assert "labels.csv ranks the 2 least probable labels; some may be right." in words
+    assert "labels.csv lists 2 labels, the least probable first; some may be right." in words
     assert "1 clip is left out, whose class is in one fold only." in words
     assert "constant prediction" not in check(correct=40).sentence()
     assert "hardly better than a constant prediction: the rank means little" in check(5, 5).sentence()
     assert check(40, 0).sentence() == (
-        "0 of 39 labels look wrong to a classifier that has not read the clip. labels.csv ranks the 8 least probable "
-        "labels; all may be right. 1 clip is left out, whose class is in one fold only."
+        "0 of 39 labels look wrong to a classifier that has not read the clip. labels.csv lists 8 labels, the "
+        "least probable first; all may be right. 1 clip is left out, whose class is in one fold only."
     )
     assert check(400, 5).sentence().count(".mp4") == 3
     assert " and 2 more. " in check(400, 5).sentence()
@@ -196,5 +244,6 @@ def test_folds_of_layers_and_several_labels_are_checked_too(root):
 
 def test_a_check_without_result_is_empty():
     assert LabelCheck(why_not="x").as_dict() == {
-        "num_checked": 0, "num_wrong": 0, "num_unknown": 0, "is_weak": False, "why_not": "x", "suspicious": [],
+        "num_checked": 0, "num_wrong": 0, "num_unknown": 0, "unpredictable": (), "is_weak": False, "why_not": "x",
+        "suspicious": [],
     }  # fmt: skip

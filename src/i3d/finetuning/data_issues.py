@@ -6,8 +6,9 @@
 Letters in names: N clips, K classes.
 """
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from i3d.errors import counted, doubt_units, printable
 
 Kind = Literal[
     "one class", "few clips", "empty class", "unreadable", "damaged", "two classes", "duplicates", "twice", "leak",
-    "imbalance", "sources", "units", "near-duplicates", "one fold",
+    "imbalance", "sources", "units", "near-duplicates", "divided near-duplicates", "doubtful labels", "one fold",
 ]  # fmt: skip
 UNREADABLE: Final = ("missing", "empty", "unreadable", "no video", "crashed", "timeout", "too short")
 MAX_NAMES: Final = 5  # files that a message names
@@ -38,6 +39,7 @@ class DataIssue:
     kind: Kind
     message: str
     is_fatal: bool = False
+    group_by: str = ""  # the pattern that names the sources of the issue
 
 
 def is_readable(row: ClipReport) -> bool:
@@ -150,7 +152,7 @@ def _same(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
         *_named("two classes", two, "clips are duplicates of a clip of another class",
                 "; one label of each pair is wrong", one="clip is a duplicate of a clip of another class"),
         *_named("duplicates", across, "clips are duplicates of a clip in another split",
-                "; test scores will be too high (`i3d data split --ignore-splits` keeps duplicates together)",
+                "; test scores will be too high (without your split, the one that is drawn keeps them together)",
                 one="clip is a duplicate of a clip in another split"),
         *_named("twice", twice, "clips are duplicates of a clip of their class",
                 "; they stay in one split, and count twice", one="clip is a duplicate of a clip of its class"),
@@ -163,11 +165,13 @@ def _sources(annotations: Annotations, readable_N: npt.NDArray[np.bool_]) -> lis
     if len(np.unique(clips.splits_N)) < 2:
         return []
     groups_N, names = find_groups(clips)
+    group_by = ""
     groups: Sequence[object] = groups_N.tolist()
     paths = [clips.path(index) for index in range(len(clips))]
     words = "sources have clips in two splits"
     if not any(names) and (guess := guess_sources(paths, [clips.labels_of(index) for index in range(len(clips))])):
         groups, names, words = guess.names_N, list(guess.names_N), "beginnings of names are in two splits"
+        group_by = guess.pattern
     splits: dict[object, set[int]] = {}
     for group, split in zip(groups, clips.splits_N.tolist(), strict=True):
         splits.setdefault(group, set()).add(split)
@@ -177,8 +181,14 @@ def _sources(annotations: Annotations, readable_N: npt.NDArray[np.bool_]) -> lis
         for group, splits_of in splits.items()
         if len(splits_of) > 1
     ]
-    todo = "; test scores may be too high (`i3d data split --ignore-splits` keeps groups together)"
-    return _named("sources", both, words, todo)
+    command = f"i3d data split --ignore-splits{group_flag(group_by)}"
+    todo = f"; test scores may be too high (`{command}` keeps them together)"
+    return [replace(issue, group_by=group_by) for issue in _named("sources", both, words, todo)]
+
+
+def group_flag(group_by: str) -> str:
+    """The flag of a pattern, after a space; "" without one."""
+    return f" --group-by {shlex.quote(group_by)}" if group_by else ""
 
 
 def _part(annotations: Annotations, index: int) -> tuple[float | None, ...]:

@@ -46,7 +46,8 @@ def diagnose(
 ) -> list[str]:
     """Sentences about an evaluation.
 
-    `train_top1`: the accuracy on the training clips, if it is known. `labels`: what the check of labels found.
+    `train_top1`: of the same model on the training clips, by the views of a test, if it is known.
+    `labels`: what the check of labels found.
     """
     tested = counted(metrics.num_clips, "clip")
     if evaluation.multi_label:
@@ -59,11 +60,17 @@ def diagnose(
         test = "cross-validation" if is_cross_validated else "test"
         percents = format_interval(metrics.interval, factor=100, digits=0) + " %" * bool(metrics.interval)
         sentences.append(f"The {test} has only {tested}: the 95 % interval of the {name} is {percents}.")
-    if any(issue.kind in ("duplicates", "near-duplicates", "leak", "sources") for issue in issues):
-        sentences.append("The scores may be too high: see the warnings about duplicates, sources and leaks.")
+    sentences += doubts(issues)
     sentences += [labels] * has_wrong_labels
     notes = [source_risk, "" if has_wrong_labels else labels]
     return [*(sentences or ["No problem was found."]), *filter(None, notes)]
+
+
+def doubts(issues: Sequence[DataIssue]) -> list[str]:
+    """A sentence, if issues of the data make scores too high."""
+    kinds = ("duplicates", "near-duplicates", "divided near-duplicates", "leak", "sources")
+    warning = "The scores may be too high: see the warnings about duplicates, sources and leaks."
+    return [warning] * any(issue.kind in kinds for issue in issues)
 
 
 def describe_folds(metrics: Metrics, num_folds: int, *, trains_layers: bool) -> str:
@@ -102,8 +109,10 @@ def is_overfit(metrics: Metrics, train_top1: float | None) -> bool:
 
 
 def is_underfit(metrics: Metrics, train_top1: float | None) -> bool:
-    """Whether not even training clips are recognised."""
-    return train_top1 is not None and train_top1 < UNDERFITTING and not is_overfit(metrics, train_top1)
+    """Whether not even training clips are recognised, and test clips no better."""
+    if train_top1 is None or metrics.accuracy >= train_top1:
+        return False
+    return train_top1 < UNDERFITTING and not is_overfit(metrics, train_top1)
 
 
 def is_uneven(metrics: Metrics) -> bool:

@@ -24,7 +24,7 @@ from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.finetuning.classifier import Head
 from i3d.finetuning.data_issues import DataIssue, find_fold_issues
 from i3d.finetuning.defaults import Decision, choose, trains_layers, with_folds
-from i3d.finetuning.diagnosis import describe_folds, diagnose
+from i3d.finetuning.diagnosis import describe_folds, diagnose, doubts
 from i3d.finetuning.features import ClipFeatures
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.label_check import LabelCheck, check_labels
@@ -65,7 +65,7 @@ class FinetuneResult:
     tested_on: str  # "test", "val", "5 folds"; "" without a test
     fold_accuracies: tuple[float, ...]
     of_folds: Evaluation | None = field(repr=False)  # of the classifier of a small set, by cross-validation
-    suspicious: tuple[SuspiciousLabel, ...]  # labels: the fifth that a classifier of the other clips believes least
+    suspicious: tuple[SuspiciousLabel, ...]  # labels: a fifth, the least probable, and all that look wrong
     num_computed: int  # views whose features were not in the cache
     stop_signal: int = 0  # the signal that stopped the training of layers
 
@@ -262,8 +262,9 @@ def _train_and_test(
     labels = LabelCheck(why_not="a signal stopped the run")
     if not stop_signal:
         labels = check_labels(tuner, features, chosen, folds.of_head or of_folds, options)
-    if not tuner.config.recipe.multi_label and not stop_signal:
-        train_top1 = tuner.training_accuracy(features, head, work_dir)
+    # With trained layers it is unknown: the log has that of augmented clips, while the weights still change.
+    if not (tuner.config.recipe.multi_label or trains_layers or stop_signal):
+        train_top1 = tuner.training_accuracy(features, head)
     return Outcome(
         trains_layers, str(chosen), features.num_computed, evaluation, folds, of_folds, labels,
         train_top1=train_top1, gain=gain, overfit_checks=tuple(tuner.overfit_checks), stop_signal=stop_signal,
@@ -297,7 +298,8 @@ def _diagnose(tuner: Finetuner, stats: DatasetStats, outcome: Outcome) -> list[s
         metrics, num_folds = compute_metrics(outcome.of_folds), tuner.split.num_folds
         sentences = [describe_folds(metrics, num_folds, trains_layers=outcome.trains_layers)]
     if judged is None:
-        return [*sentences, labels.sentence()]
+        risks = [*doubts(stats.issues), *filter(None, [stats.source_risk])] if sentences else []
+        return [*sentences, *risks, labels.sentence()]
     return sentences + diagnose(
         judged, compute_metrics(judged),
         train_top1=outcome.train_top1, issues=stats.issues, is_cross_validated=outcome.is_cross_validated,

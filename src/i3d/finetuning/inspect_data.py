@@ -49,6 +49,7 @@ class DatasetStats:
     duplicates: tuple[tuple[int, int], ...] = ()  # pairs of clips with the same content
     unreadable: tuple[str, ...] = ()  # clips that are left out, with the reason
     source_risk: str = ""  # a sentence, if no source of the clips is known
+    near_duplicates: str = ""  # what was found, and what follows
     drawn: tuple[int, ...] = ()  # clips whose split was drawn; the others have one in the list
     val_fraction: float = 0.0  # of these, the fraction that was drawn for validation
 

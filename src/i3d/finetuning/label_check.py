@@ -12,7 +12,14 @@ from i3d.finetuning.inspect_data import assign_most_folds
 from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.selection import Candidate
 from i3d.finetuning.steps import Finetuner
-from i3d.finetuning.suspicious_labels import Mask, SuspiciousLabel, known_labels, most_suspicious, rank_labels
+from i3d.finetuning.suspicious_labels import (
+    Mask,
+    SuspiciousLabel,
+    known_labels,
+    most_suspicious,
+    predictable_classes,
+    rank_labels,
+)
 from i3d.utils.text import csv_text
 
 LABELS: Final = "labels.csv"
@@ -24,10 +31,11 @@ MAX_NAMES: Final = 3
 class LabelCheck:
     """The most suspicious labels, or why none were checked."""
 
-    suspicious: tuple[SuspiciousLabel, ...] = ()  # a fifth of those checked, the most suspicious first
+    suspicious: tuple[SuspiciousLabel, ...] = ()  # a fifth of those checked, and all that look wrong
     num_checked: int = 0
     num_wrong: int = 0  # that look wrong
     num_unknown: int = 0  # clips whose class is in one fold only
+    unpredictable: tuple[str, ...] = ()  # classes of a multi-label set that are not judged
     is_weak: bool = False  # the classifiers are hardly better than a constant prediction
     why_not: str = ""
 
@@ -42,14 +50,18 @@ class LabelCheck:
         more = f" and {self.num_wrong - len(named)} more" if self.num_wrong > len(named) else ""
         names = f": {', '.join(named)}{more}" * bool(named)
         return printable(
-            f"{number} {verb} wrong to a classifier that has not read the clip{names}. {LABELS} ranks the "
-            f"{counted(len(self.suspicious), 'least probable label', 'least probable labels')}; "
+            f"{number} {verb} wrong to a classifier that has not read the clip{names}. {LABELS} lists "
+            f"{counted(len(self.suspicious), 'label')}, the least probable first; "
             f"{'some' if self.num_wrong else 'all'} may be right.{self._limits()}"
         )
 
     def _limits(self) -> str:
         unknown = counted(self.num_unknown, "clip is left out, whose class is", "clips are left out, whose classes are")
         words = f" {unknown} in one fold only." * bool(self.num_unknown)
+        if self.unpredictable and not self.is_weak:
+            named = ", ".join(repr(name) for name in self.unpredictable[:MAX_NAMES])
+            named += f" and {len(self.unpredictable) - MAX_NAMES} more" * (len(self.unpredictable) > MAX_NAMES)
+            words += f" Not judged, because nothing predicts them better than chance: {named}."
         return (
             words
             + " That classifier is hardly better than a constant prediction: the rank means little." * self.is_weak
@@ -104,12 +116,20 @@ def judge_labels(evaluation: Evaluation, known_N: Mask) -> LabelCheck:
     )  # fmt: skip
     if not ranked:
         return LabelCheck(num_unknown=len(known_N), why_not="the clips of each class are all in one fold")
-    metrics = compute_metrics(evaluation)
-    interval, constant = metrics.top1_interval, metrics.largest_class
+    unpredictable, is_weak = tuple[str, ...](), False
+    if evaluation.multi_label:
+        predictable_K = predictable_classes(evaluation.probabilities_NK, evaluation.labels_N, known_N)
+        unpredictable = tuple(evaluation.classes[k] for k in np.flatnonzero(~predictable_K))
+        is_weak = not predictable_K.any()
+    else:
+        metrics = compute_metrics(evaluation)
+        interval, constant = metrics.top1_interval, metrics.largest_class
+        is_weak = interval is not None and constant is not None and interval[0] <= constant
     return LabelCheck(
         suspicious=most_suspicious(ranked),
         num_checked=len(ranked),
         num_wrong=sum(row.looks_wrong for row in ranked),
         num_unknown=len(known_N) - len(ranked),
-        is_weak=interval is not None and constant is not None and interval[0] <= constant,
+        unpredictable=unpredictable,
+        is_weak=is_weak,
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from i3d.evaluation.intervals import format_interval
 from i3d.evaluation.result import Metrics
+from i3d.finetuning.data_issues import group_flag
 from i3d.finetuning.defaults import FinetuneConfig
 from i3d.finetuning.diagnosis import LayerGain, is_overfit, is_underfit, is_uneven
 from i3d.finetuning.inspect_data import FEW_CLIPS, NUM_FOLDS, DatasetStats, Split
@@ -73,6 +74,8 @@ def _data(facts: RunFacts) -> Iterator[NextStep]:
         yield NextStep(f"Check {which} ({LABELS}). Correct your list where it is wrong, and train in a new folder.")
     if facts.has_issue("two classes"):
         yield NextStep("Correct the labels of the clips that are in two classes.")
+    if facts.has_issue("doubtful labels"):
+        yield NextStep("Check the near-duplicates of two classes: of each pair, one label may be wrong.")
     if facts.has_issue("unreadable", "damaged"):
         yield NextStep("Restore the clips that cannot be read, or read to their end.", "i3d data check")
     if facts.has_issue("leak"):
@@ -84,15 +87,19 @@ def _data(facts: RunFacts) -> Iterator[NextStep]:
 def _evidence(facts: RunFacts) -> Iterator[NextStep]:
     """How to know the accuracy better."""
     metrics, split = facts.metrics, facts.split
-    if facts.has_issue("duplicates", "sources"):
-        yield NextStep(
-            "Split the clips again, so that copies and sources stay on one side.",
-            "i3d data split LIST --out split.csv --ignore-splits",
-        )
-    if facts.has_issue("near-duplicates"):
-        yield NextStep("Leave the column `split` out: the split that is drawn has near-duplicates on one side.")
+    flag = group_flag(next((issue.group_by for issue in facts.stats.issues if issue.kind == "sources"), ""))
+    kinds = [kind for kind in ("sources", "duplicates", "near-duplicates") if facts.has_issue(kind)]
+    if kinds == ["sources"]:
+        command = f"i3d data split LIST --out split.csv --ignore-splits{flag}"
+        yield NextStep("Split the clips again, so that sources stay on one side.", command)
+    elif kinds:  # `i3d data split` does not read the clips
+        text = f"Train without the split of your list: the one that is drawn has {' and '.join(kinds)} on one side."
+        yield NextStep(text, flag.strip())
     if facts.stats.source_risk and not facts.options.group_by:
-        yield NextStep("Name the source of each clip, in a column `group` or by its path.", "--group-by REGEX")
+        if not flag:
+            yield NextStep("Name the source of each clip, in a column `group` or by its path.", "--group-by REGEX")
+    elif facts.has_issue("divided near-duplicates"):
+        yield NextStep("Give near-duplicates that are of one source one name in the column `group`.")
     num_groups = len(np.unique(split.groups_N))
     can_fold = not split.num_folds and num_groups > 1 and facts.config.norms != "re-estimated"
     if facts.is_few and can_fold:
@@ -112,7 +119,8 @@ def _evidence(facts: RunFacts) -> Iterator[NextStep]:
 def _training(facts: RunFacts) -> Iterator[NextStep]:
     """How to make the model better."""
     metrics, config, gain = facts.metrics, facts.config, facts.gain
-    if gain is not None and gain.trained <= gain.start:
+    is_in_vain = gain is not None and gain.trained <= gain.start
+    if is_in_vain:
         yield NextStep("Train the classifier alone, which is as good and faster.", "--train-layers head")
     if metrics is None:
         return
@@ -123,13 +131,15 @@ def _training(facts: RunFacts) -> Iterator[NextStep]:
             yield NextStep("Add clips of the rare classes: they are weighted equally already.")
         if is_overfit(metrics, facts.train_top1) and not facts.is_few:
             yield NextStep("Add more, and more varied, training clips: the model overfits those that it has.")
-    if is_underfit(metrics, facts.train_top1) or (config.train_layers == "head" and _could_be_better(facts, metrics)):
+    if not is_in_vain and (is_underfit(metrics, facts.train_top1) or _could_be_better(facts, metrics)):
         if config.train_layers == "head":
             yield NextStep("Try whether training the last layers is better, in a new folder.", "--train-layers last")
         elif config.train_layers == "last":
             yield NextStep("Try whether training all layers is better, in a new folder.", "--train-layers all")
         else:
-            yield NextStep("Train for more epochs, in a new folder.", f"--epochs {2 * config.training.epochs}")
+            yield NextStep(
+                "Try whether more epochs are better, in a new folder.", f"--epochs {2 * config.training.epochs}"
+            )
 
 
 def _could_be_better(facts: RunFacts, metrics: Metrics) -> bool:

@@ -19,7 +19,7 @@ class Outcome:
     folds: CrossValidation  # of the whole training
     of_folds: Evaluation | None  # of the classifier of a small set
     labels: LabelCheck
-    train_top1: float | None = None
+    train_top1: float | None = None  # of the classifier; None: several labels a clip, or trained layers
     gain: LayerGain | None = None
     overfit_checks: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()  # why clips could not be read again after the inspection

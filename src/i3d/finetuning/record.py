@@ -181,6 +181,7 @@ def write_end(
     complete = before.get(ENVIRONMENT) if before.get(DONE) else None
     environment = describe_environment(tuner, outcome, command=command, seconds=seconds, before=complete)
     record: dict[str, Any] = {"diagnosis": list(diagnosis), "fold_accuracies": list(outcome.folds.fold_accuracies)}
+    record["issues"] = [asdict(issue) for issue in stats.issues]  # with those that features show
     record |= {"next_steps": [str(step) for step in steps], "labels": outcome.labels.as_dict()}
     record |= {ENVIRONMENT: environment, DONE: not outcome.stop_signal}
     if of_folds is not None:

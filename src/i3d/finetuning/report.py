@@ -89,8 +89,10 @@ def write_run_report(
         "train_layers": tuner.config.train_layers,
         "decisions": tuner.config.decisions,
         "issues": [issue for issue in stats.issues if issue.kind != "unreadable"],  # they have a list of their own
+        "near_duplicates": stats.near_duplicates,
         "unreadable": (*stats.unreadable, *outcome.lost),
-        "label_clips": label_stills(tuner, outcome),
+        "label_clips": (label_clips := label_stills(tuner, outcome)),
+        "num_hidden": outcome.labels.num_wrong - sum(clip.label.looks_wrong for clip in label_clips),
         "labels_file": LABELS,
         "environment": environment,
         "curves": curves.read_bytes() if curves.exists() else None,

@@ -7,7 +7,7 @@ Letters in names: N clips.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -21,7 +21,7 @@ from i3d.errors import InputError, counted, printable
 from i3d.evaluation.intervals import format_interval
 from i3d.evaluation.result import Evaluation, compute_metrics
 from i3d.evaluation.result_file import metrics_as_dict
-from i3d.finetuning.data_issues import DataIssue
+from i3d.finetuning.data_issues import DataIssue, Kind
 from i3d.finetuning.defaults import with_folds
 from i3d.finetuning.features import ClipFeatures
 from i3d.finetuning.inspect_data import DatasetStats, Split, describe_counts, divide, draw_split, training_counts
@@ -78,19 +78,35 @@ def group_near_duplicates(
         ]
         write_values(work_dir, {PAIRS: rows})
     if not degrees:
-        return tuner, stats, SharedSources()
+        return tuner, replace(stats, near_duplicates=_why_not_searched(tuner, features)), SharedSources()
     pairs = list(degrees)
     regrouped, reason = _regroup(tuner, stats, options, pairs)
     write_values(work_dir, {DECISIONS: [asdict(decision) for decision in regrouped.config.decisions]})
     shared = SharedSources(tuple(pairs))
     line = f"{counted(len(pairs), 'pair')} of clips are near-duplicates, probably of one source"
-    log.info(printable(f"{line} ({_named(annotations, pairs)}): {reason}"))
-    issues = [*_doubtful_labels(annotations, degrees), *_risks(annotations, regrouped.split, shared)]
+    line = printable(f"{line} ({_named(annotations, pairs)}): {reason}{_describe_groups(tuner.split, regrouped.split)}")
+    log.info(line)
+    avoidable = set() if regrouped is tuner else set(range(len(annotations))) - {*stats.drawn}
+    risks = _risks(annotations, regrouped.split, shared, avoidable=avoidable)
+    issues = [*_doubtful_labels(annotations, degrees), *risks]
     for issue in issues:
         log.warning(issue.message)
     risk = stats.source_risk and _remaining_risk(len(pairs), before=stats.source_risk)
-    counts_K = training_counts(regrouped.annotations)
-    return regrouped, replace(stats, issues=(*stats.issues, *issues), source_risk=risk, counts_K=counts_K), shared
+    counts_K, issues = training_counts(regrouped.annotations), [*stats.issues, *issues]
+    stats = replace(stats, issues=tuple(issues), source_risk=risk, near_duplicates=line, counts_K=counts_K)
+    return regrouped, stats, shared
+
+
+def _describe_groups(before: Split, after: Split) -> str:
+    """How many groups become how many; "" if they stay."""
+    number, now = (len(np.unique(split.groups_N)) for split in (before, after))
+    return f"; {counted(number, 'group')} become {now}" if number != now else ""
+
+
+def _why_not_searched(tuner: Finetuner, features: ClipFeatures) -> str:
+    """A sentence, if near-duplicates are not searched."""
+    number = len(tuner.annotations) - len(features.lost)
+    return f"not searched: {number:,} clips are more than {MAX_CLIPS:,}" if number > MAX_CLIPS else ""
 
 
 def _recorded_pairs(work_dir: Path, num_clips: int) -> dict[Pair, float] | None:
@@ -107,8 +123,8 @@ def _search(tuner: Finetuner, features: ClipFeatures) -> dict[Pair, float]:
     """Near-duplicates among the clips that could be read."""
     annotations = tuner.annotations
     chosen = [index for index in range(len(annotations)) if index not in features.lost]
-    if len(chosen) > MAX_CLIPS:
-        log.info(f"near-duplicates are not searched: {len(chosen):,} clips are more than {MAX_CLIPS:,}")
+    if why_not := _why_not_searched(tuner, features):
+        log.info(f"near-duplicates are {why_not}")
         return {}
     labels = [annotations.labels_of(index) for index in chosen]
     degrees = near_duplicates(features.values_NVC[chosen], labels, tuner.split.groups_N[chosen])
@@ -169,7 +185,7 @@ def _doubtful_labels(annotations: Annotations, degrees: Mapping[Pair, float]) ->
         f"{counted(len(pairs), 'pair')} {are} as alike as two views of a clip, and of two classes "
         f"({_named(annotations, pairs)}): one label may be wrong"
     )
-    return [DataIssue("two classes", printable(message))] * bool(pairs)
+    return [DataIssue("doubtful labels", printable(message))] * bool(pairs)
 
 
 def _named(annotations: Annotations, pairs: Sequence[Pair]) -> str:
@@ -177,21 +193,29 @@ def _named(annotations: Annotations, pairs: Sequence[Pair]) -> str:
     return named + ", ..." * (len(pairs) > MAX_NAMES)
 
 
-def _risks(annotations: Annotations, split: Split, shared: SharedSources) -> list[DataIssue]:
-    """The issues of clips that are tested by a model which was trained on a near-duplicate."""
+def _risks(
+    annotations: Annotations, split: Split, shared: SharedSources, *, avoidable: Collection[int]
+) -> list[DataIssue]:
+    """The issues of clips that are tested by a model which was trained on a near-duplicate.
+
+    `avoidable`: clips whose split the list gives, where a drawn one would have each pair on one side.
+    """
     folds_N = split.folds_N if split.folds_N is not None else split.head_folds_N
     across_folds = [] if folds_N is None else shared.across_folds(folds_N)
     issues = []
-    for pairs, tested, trained in (
-        (shared.across(split.test, split.train), f"{len(split.test)} held-out clips", "training clips"),
-        (across_folds, f"{len(annotations)} clips", "clips in another fold"),
+    for pairs, tested, trained, is_avoidable_in in (
+        (shared.across(split.test, split.train), f"{len(split.test)} held-out clips", "training clips", avoidable),
+        (across_folds, f"{len(annotations)} clips", "clips in another fold", ()),
     ):
         num_clips = len({held for held, _ in pairs})
         are = "is a near-duplicate" if num_clips == 1 else "are near-duplicates"
         named = _named(annotations, [*{frozenset(pair): pair for pair in reversed(pairs)}.values()][::-1])
-        todo = "the accuracy may be too high; put them in one group (column `group`)"
-        message = f"{num_clips} of {tested} {are} of {trained} ({named}): {todo}"
-        issues += [DataIssue("near-duplicates", printable(message))] * bool(pairs)
+        kind: Kind = "divided near-duplicates"
+        todo = "put those of one source in one group (column `group`)"
+        if any(held in is_avoidable_in for held, _ in pairs):
+            kind, todo = "near-duplicates", "without your split, the one that is drawn has them on one side"
+        message = f"{num_clips} of {tested} {are} of {trained} ({named}): the accuracy may be too high; {todo}"
+        issues += [DataIssue(kind, printable(message))] * bool(pairs)
     return issues
 
 

@@ -2,7 +2,8 @@
 
 This is the rule of confident learning (Northcutt et al. 2021, arXiv:1911.00068). The confidence in a class is the mean
 out-of-fold probability of the class over the clips that are labelled with it. A label looks wrong if another class is
-the most probable one, and at least as probable as the confidence in it. All else is only a rank.
+the most probable one, and at least as probable as the confidence in it. All else is only a rank. With several labels
+a clip, a class counts only if its clips have higher probabilities of it than the others have, by a rank test.
 
 Letters in names: N clips, K classes.
 """
@@ -20,7 +21,8 @@ from i3d.evaluation.metrics import class_targets
 Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Labels = Sequence[tuple[int, ...]]  # the class numbers of each clip
-LISTED: Final = 5  # one of so many clips is listed
+LISTED: Final = 5  # at least one of so many clips is listed
+DEVIATIONS: Final = 1.96  # of the rank test: 2.5 % of the classes that nothing predicts pass it
 Answer = tuple[float, tuple[int, ...], float]  # the probability of the label, the other label, the one it needs
 
 
@@ -28,8 +30,8 @@ Answer = tuple[float, tuple[int, ...], float]  # the probability of the label, t
 class SuspiciousLabel:
     """The label of a clip, and the most probable other one.
 
-    With several labels a clip, the least probable answer counts, of those that name a class or leave it out: `other`
-    is the label with this answer changed.
+    With several labels a clip, the least probable answer counts, of those that name a predictable class or leave it
+    out: `other` is the label with this answer changed.
     """
 
     index: int  # of the clip
@@ -50,7 +52,13 @@ def rank_labels(
     classes: Sequence[str],
     multi_label: bool = False,
 ) -> tuple[SuspiciousLabel, ...]:
-    """The clips whose label the classifier of their fold knows (`known_labels`), the most suspicious label first."""
+    """The clips whose label the classifier of their fold knows (`known_labels`), the most suspicious label first.
+
+    If no class of a multi-label set is predictable, all count.
+    """
+    is_judged_K = np.ones(len(classes), bool)
+    if multi_label and (predictable_K := predictable_classes(probabilities_NK, labels, known_N)).any():
+        is_judged_K = predictable_K
     targets_NK = class_targets(labels, len(classes)) > 0
     confidence_K = _confidence(probabilities_NK, targets_NK & known_N[:, None])
     absence_K = _confidence(1 - probabilities_NK, ~targets_NK & known_N[:, None])
@@ -58,7 +66,9 @@ def rank_labels(
     for index in np.flatnonzero(known_N).tolist():
         probability_K = probabilities_NK[index]
         if multi_label:
-            own, other, needed = _least_probable_answer(labels[index], probability_K, confidence_K, absence_K)
+            own, other, needed = _least_probable_answer(
+                labels[index], probability_K, confidence_K, absence_K, is_judged_K
+            )
             rival = 1 - own
         else:
             own, other, needed = _best_other_class(labels[index][0], probability_K, confidence_K)
@@ -70,8 +80,29 @@ def rank_labels(
 
 
 def most_suspicious(ranked: Sequence[SuspiciousLabel]) -> tuple[SuspiciousLabel, ...]:
-    """The first fifth of them, rounded up."""
-    return tuple(ranked[: ceil(len(ranked) / LISTED)])
+    """The first fifth of them, rounded up, and all others that look wrong, in this order."""
+    number = ceil(len(ranked) / LISTED)
+    return (*ranked[:number], *(row for row in ranked[number:] if row.looks_wrong))
+
+
+def predictable_classes(probabilities_NK: Doubles, labels: Labels, known_N: Mask) -> Mask:
+    """Whether the clips of a class (K) have higher probabilities of it than the other clips, by the Mann-Whitney test.
+
+    It is right for rare classes too, where always leaving the class out is nearly always correct.
+    """
+    num_classes = probabilities_NK.shape[1]
+    targets_NK = class_targets(labels, num_classes)[known_N] > 0
+    predictable_K = np.zeros(num_classes, bool)
+    for k in range(num_classes):
+        is_of_class_N = targets_NK[:, k]
+        num_with, num_without = int(is_of_class_N.sum()), int((~is_of_class_N).sum())
+        if num_with and num_without:
+            _, place_N, counts = np.unique(probabilities_NK[known_N, k], return_inverse=True, return_counts=True)
+            rank_N = (np.cumsum(counts) - (counts - 1) / 2)[place_N]  # the mean rank of equal probabilities
+            wins = rank_N[is_of_class_N].sum() - num_with * (num_with + 1) / 2
+            deviation = np.sqrt(num_with * num_without * (num_with + num_without + 1) / 12)
+            predictable_K[k] = wins - num_with * num_without / 2 > DEVIATIONS * deviation
+    return predictable_K
 
 
 def known_labels(labels: Labels, folds_N: npt.NDArray[np.int64]) -> Mask:
@@ -99,10 +130,10 @@ def _best_other_class(label: int, probability_K: Doubles, confidence_K: Doubles)
 
 
 def _least_probable_answer(
-    labels: tuple[int, ...], probability_K: Doubles, confidence_K: Doubles, absence_K: Doubles
+    labels: tuple[int, ...], probability_K: Doubles, confidence_K: Doubles, absence_K: Doubles, is_judged_K: Mask
 ) -> Answer:
     is_labelled_K = np.isin(np.arange(len(probability_K)), labels)
     own_K = np.where(is_labelled_K, probability_K, 1 - probability_K)
-    k = int(own_K.argmin())
+    k = int(np.where(is_judged_K, own_K, np.inf).argmin())
     needed_K = np.where(is_labelled_K, absence_K, confidence_K)
     return float(own_K[k]), tuple(sorted({*labels} ^ {k})), float(needed_K[k])
