@@ -60,6 +60,19 @@ def test_the_page_holds_the_plan_the_data_the_results_the_labels_and_the_next_st
     assert text.index('id="next"') < text.index('id="confusion"')
 
 
+def test_labels_that_look_wrong_and_are_not_shown_are_counted(root, monkeypatch):
+    """Two clips of each class have the label of the other one."""
+    monkeypatch.setattr("i3d.finetuning.report.MAX_LABELS", 1)
+    monkeypatch.setattr("i3d.finetuning.report.FEW_LABELS", 1)
+    rows = [f"{name}/{i}.mp4,{other if i < 2 else name}" for name, other in (("a<b>", "b&c"), ("b&c", "a<b>"))
+            for i in range(6)]  # fmt: skip
+    write_csv(root / "clips/swapped.csv", rows)
+    _, _, page, record = page_of(root, "swapped", "--no-overfit-check", data="clips/swapped.csv")
+    num_wrong = record["labels"]["num_wrong"]
+    assert num_wrong > 1
+    assert f"of those that look wrong are shown here, and {num_wrong - 1} more are in labels.csv." in page.text
+
+
 def test_a_complete_run_does_not_change_its_page(root):
     page_of(root, "again")
     before = (root / "again/report.html").read_bytes()
