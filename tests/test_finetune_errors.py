@@ -12,7 +12,7 @@ from i3d.errors import InputError
 from i3d.finetuning import finetune as finetune_module
 from i3d.training.run_folder import RunFolder
 from support.commands import run_here
-from support.finetuning_runs import make_clip, make_folder, save_tiny, train, train_command, write_csv
+from support.finetuning_runs import make_clip, make_folder, save_tiny, train, train_command, without_drawing, write_csv
 from support.rendering import encode
 
 FAST = ("--views", 1, "--head", "prototype", "--precision", "fp32")
@@ -231,6 +231,21 @@ def test_a_second_run_is_refused_until_the_last_file(root, monkeypatch, more):
     assert stages == dict.fromkeys(places, True)
     assert not list(work_dir.rglob("*.i3d-lock"))
     assert not is_refused(work_dir)
+
+
+@pytest.mark.parametrize("place", ["i3d.finetuning.inspect_data.check_annotations", "i3d.finetuning.steps.fit_head"])
+def test_an_interrupt_names_what_is_saved_by_then(root, monkeypatch, place):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    work_dir, cache = root / place, root / f"cache of {place}"
+    monkeypatch.setattr(place, stop)
+    with without_drawing():
+        result = run_here(train_command(root / "clips", work_dir, root / "tiny.safetensors", *FAST, cache=cache))
+    assert result.returncode == 130
+    assert work_dir.exists() == ("fit_head" in place)
+    assert (f"nothing is saved in {work_dir} yet" in result.stderr) != work_dir.exists()
+    assert (f"results so far are saved in {work_dir} and in the cache" in result.stderr) == work_dir.exists()
 
 
 # clips

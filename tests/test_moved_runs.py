@@ -108,6 +108,12 @@ def test_odd_folders_among_runs(place, tmp_path, monkeypatch):
 def test_a_run_that_fits_a_classifier_has_nothing_to_draw(place, monkeypatch, tmp_path):
     result = run(place, monkeypatch, ["i3d", "plot", "runs/head", "--out", tmp_path / "x.png"])
     assert (result.returncode, "a run that only fits a classifier writes none" in result.stderr) == (2, True)
+    (tmp_path / "begun/fold_1").mkdir(parents=True)
+    shutil.copy(place / "runs/folds/finetune.json", tmp_path / "begun")
+    for expected in ("the run writes it when it trains layers", "but its folds have (fold_1); name them"):
+        result = run(place, monkeypatch, ["i3d", "plot", tmp_path / "begun", "--out", tmp_path / "x.png"])
+        assert (result.returncode, expected in result.stderr) == (2, True), result.stderr
+        shutil.copy(place / "runs/folds/fold_1/log.jsonl", tmp_path / "begun/fold_1")
     result = run(place, monkeypatch, ["i3d", "plot", "runs/last", "runs/folds/fold_1", "--out", tmp_path / "x.png"])
     assert result.returncode == 0, result.stderr
 

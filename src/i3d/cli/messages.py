@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -108,13 +108,16 @@ def stderr_console() -> StderrConsole:
 
 
 @contextmanager
-def if_interrupted(saved: str = "", *, resumes: bool = True) -> Iterator[None]:
-    """Note on a Ctrl-C what is saved, where no note has it yet, and the command that resumes, or starts again."""
+def if_interrupted(saved: str | Callable[[], str] = "", *, resumes: bool = True) -> Iterator[None]:
+    """Note on a Ctrl-C what is saved, where no note has it yet, and the command that resumes, or starts again.
+
+    A function gives what is saved by then.
+    """
     try:
         yield
     except KeyboardInterrupt as error:
         if saved and not getattr(error, "__notes__", []):
-            error.add_note(saved)
+            error.add_note(saved if isinstance(saved, str) else saved())
         error.add_note(f"to {'resume' if resumes else 'start again'}: {this_command()}")
         raise
 

@@ -12,6 +12,8 @@ from i3d.utils.arguments import checks_types
 from i3d.utils.folders import walk_folders
 from i3d.weights.runs import FINETUNE
 
+FOLD = "fold_"  # begin of the names of folders in that of a fine-tuning
+HEAD_RECIPE = "finetune_head"  # of a fine-tuning that trains no layers
 INIT = "training.init"  # of a start: the configuration has the content of the weights instead
 
 
@@ -86,6 +88,11 @@ def list_runs(folder: Path) -> list[RunSummary]:
 def no_log(folder: Path) -> InputError:
     """The error of a folder without a training log, by what it holds."""
     if (folder / FINETUNE).is_file():
+        if folds := [path.name for path in sorted(folder.glob(f"{FOLD}*")) if (path / LOG).is_file()]:
+            what = f"has no {LOG} yet, but its folds have ({abridged(folds, 3)}); name them"
+            return InputError(f"{folder}: {what}, or resume the run")
+        if _trains_layers(folder / FINETUNE):
+            return InputError(f"{folder}: has no {LOG} yet; the run writes it when it trains layers")
         return InputError(f"{folder}: has no {LOG}; a run that only fits a classifier writes none")
     if (folder / RUN).is_file():
         return InputError(f"{folder}: has no {LOG} yet; the run writes it after its first steps")
@@ -95,6 +102,11 @@ def no_log(folder: Path) -> InputError:
     if logs := [path.name for path in inside if path.name.endswith((".log.json", ".json", ".jsonl"))]:
         return InputError(f"{folder}: has no {LOG}; name a log in it ({abridged(logs, 3)})")
     return InputError(f"{folder}: has no {LOG}, and no other log; give the --work-dir of a run")
+
+
+def _trains_layers(file: Path) -> bool:
+    """Whether the record of a fine-tuning is of one that trains layers."""
+    return bool(_record(file)["config"]["recipe"]["name"] != HEAD_RECIPE)
 
 
 def _read_records(path: Path) -> _Records:
@@ -118,7 +130,7 @@ def _record(file: Path) -> dict[str, Any]:
 def _kind(path: Path) -> str:
     if (path / FINETUNE).exists():
         return "finetune"
-    return "fold" if path.name.startswith("fold_") and (path.parent / FINETUNE).exists() else "recipe"
+    return "fold" if path.name.startswith(FOLD) and (path.parent / FINETUNE).exists() else "recipe"
 
 
 def _settings(records: _Records) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from functools import partial
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ from i3d.finetuning.options import FinetuneOptions
 from i3d.utils.device import ComputeConfig
 from i3d.utils.launcher import launched_as
 from i3d.weights.pretrained import DEFAULT
+from i3d.weights.runs import FINETUNE
 
 
 def run_finetune(options: TrainOptions) -> int:
@@ -33,8 +36,10 @@ def run_finetune(options: TrainOptions) -> int:
     flip = flags.flip or _confirm_mirroring(clips.classes, quiet=options.json or flags.yes)
     given = {name: value for name, value in vars(flags).items() if name != "yes"}
     given |= {"flip": flip, "epochs": options.epochs, "batch_size": options.batch_size, "lr": options.lr}
-    saved = f"results so far are saved in {printable(str(options.work_dir))} and in the cache"
-    with if_interrupted(saved), output.ProgressBar("starting", lines=True, quiet=options.json) as progress:
+    with (
+        if_interrupted(partial(_describe_saved, options.work_dir)),
+        output.ProgressBar("starting", lines=True, quiet=options.json) as progress,
+    ):
         result = finetune(
             clips,
             work_dir=options.work_dir,
@@ -57,6 +62,14 @@ def run_finetune(options: TrainOptions) -> int:
     else:
         _print_text(result)
     return 128 + result.stop_signal if result.stop_signal else 0
+
+
+def _describe_saved(work_dir: Path) -> str:
+    """What is saved: nothing before the plan, when the check of the clips is one entry of the cache."""
+    where = printable(str(work_dir))
+    if (work_dir / FINETUNE).is_file():
+        return f"results so far are saved in {where} and in the cache"
+    return f"nothing is saved in {where} yet; the check of the clips is cached when it is complete"
 
 
 def _settings(options: TrainOptions) -> list[str]:
