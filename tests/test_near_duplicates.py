@@ -111,7 +111,7 @@ def test_the_accuracy_without_near_duplicates_has_its_own_interval():
     sentence, metrics = accuracy_without(evaluation, [10, 11, 12, 13, 14], [(10, 3), (11, 3), (11, 4)])
     low, high = proportion_interval(2, 3)
     assert sentence.startswith(
-        "Without the 2 clips that are near-duplicates of training clips, the top-1 is 0.6667 on 3 "
+        "Without the 2 clips that are near-duplicates or copies of training clips, the top-1 is 0.6667 on 3 "
     )
     assert f"(95 % interval {np.floor(low * 1000) / 1000:.3f} to {np.ceil(high * 1000) / 1000:.3f})" in sentence
     assert sentence.endswith("with all clips it is 0.8000.")
@@ -159,10 +159,10 @@ def two_pairs(monkeypatch):
 
 def test_a_split_that_is_drawn_has_near_duplicates_on_one_side(root, two_pairs):
     output, record = start(root, listed(root, "drawn.csv", lambda _: ""), "drawn", draw=True)
-    assert "2 pairs of clips are near-duplicates, probably of one source (clips/2.mp4 ~ clips/10.mp4, clips/3" in output
+    assert "2 pairs of near-duplicate clips, perhaps of one source (clips/2.mp4 ~ clips/10.mp4, clips/3" in output
     assert "each pair stays on one side of the split and in one fold; 12 groups become 10" in output
     page = Page((root / "drawn/report.html").read_text(encoding="utf-8")).text
-    assert "Near-duplicates 2 pairs of clips are near-duplicates, probably of one source (clips/2.mp4 ~ clips" in page
+    assert "Near-duplicates 2 pairs of near-duplicate clips, perhaps of one source (clips/2.mp4 ~ clips" in page
     assert "12 groups become 10" in page
     assert "issue was found" not in page
     splits = {row["path"]: row["split"] for row in splits_in(root / "drawn")}
@@ -244,3 +244,10 @@ def test_folds_of_the_whole_training_have_near_duplicates_together(root, two_pai
     assert "each pair stays on one fold" not in output
     assert "each pair stays in one fold" in output
     assert record["without_near_duplicates"] == {}
+
+
+def test_copies_are_left_out_with_near_duplicates_and_not_counted_as_such():
+    shared = SharedSources(pairs=((0, 5),), copies=((1, 6), (7, 8))).without({7: "lost"}, 9)
+    assert shared.across([0, 1, 2], [5, 6, 7]) == [(0, 5)]
+    assert shared.with_copies.across([0, 1, 2], [5, 6]) == [(0, 5), (1, 6)]
+    assert shared.copies == ((1, 6),)

@@ -1,4 +1,4 @@
-"""Pairs of clips that are probably of one source (a video, a scene, a camera), by the features of their views.
+"""Pairs of clips that may be of one source (a video, a scene, a camera), by the features of their views.
 
     near_duplicates(features.values_NVC, labels, groups_N)      # {(3, 17): 0.95, (4, 5): 0.6}, the most alike first
 

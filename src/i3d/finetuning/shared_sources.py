@@ -45,10 +45,21 @@ class SharedSources:
 
     pairs: tuple[Pair, ...] = ()
 
+    copies: tuple[Pair, ...] = ()  # pairs of the same content, which have a data issue of their own
+
+    @property
+    def with_copies(self) -> Self:
+        """Both kinds of pairs as one."""
+        return type(self)((*self.pairs, *self.copies))
+
     def without(self, lost: Mapping[int, str], num_clips: int) -> Self:
         """Without some of the clips, at the indices of the others."""
         place = {index: n for n, index in enumerate(n for n in range(num_clips) if n not in lost)}
-        return type(self)(tuple((place[a], place[b]) for a, b in self.pairs if a in place and b in place))
+        pairs, copies = (
+            tuple((place[a], place[b]) for a, b in some if a in place and b in place)
+            for some in (self.pairs, self.copies)
+        )
+        return type(self)(pairs, copies)
 
     def across(self, held_out: Sequence[int], train: Sequence[int]) -> list[Pair]:
         """Pairs of a held-out clip and a training clip, in this order."""
@@ -78,12 +89,16 @@ def group_near_duplicates(
         ]
         write_values(work_dir, {PAIRS: rows})
     if not degrees:
-        return tuner, replace(stats, near_duplicates=_why_not_searched(tuner, features)), SharedSources()
+        return (
+            tuner,
+            replace(stats, near_duplicates=_why_not_searched(tuner, features)),
+            SharedSources(copies=stats.duplicates),
+        )
     pairs = list(degrees)
     regrouped, reason = _regroup(tuner, stats, options, pairs)
     write_values(work_dir, {DECISIONS: [asdict(decision) for decision in regrouped.config.decisions]})
-    shared = SharedSources(tuple(pairs))
-    line = f"{counted(len(pairs), 'pair')} of clips are near-duplicates, probably of one source"
+    shared = SharedSources(tuple(pairs), stats.duplicates)
+    line = f"{counted(len(pairs), 'pair')} of near-duplicate clips, perhaps of one source"
     line = printable(f"{line} ({_named(annotations, pairs)}): {reason}{_describe_groups(tuner.split, regrouped.split)}")
     log.info(line)
     avoidable = set() if regrouped is tuner else set(range(len(annotations))) - {*stats.drawn}
@@ -232,7 +247,8 @@ def _remaining_risk(num_pairs: int, *, before: str) -> str:
 def report_without(
     split: Split, shared: SharedSources, evaluation: Evaluation | None, of_folds: Evaluation | None, work_dir: Path
 ) -> list[str]:
-    """Sentences about the accuracy without held-out near-duplicates of training clips; its metrics are recorded."""
+    """Sentences about the accuracy without held-out near-duplicates and copies of training clips, which is recorded."""
+    shared = shared.with_copies
     tested: dict[str, tuple[Evaluation | None, Sequence[int], list[Pair]]] = {
         "test": (evaluation, split.test, shared.across(split.test, split.train))
     }
@@ -266,7 +282,7 @@ def accuracy_without(
     metrics, whole = compute_metrics(others), compute_metrics(evaluation)
     name = "mean average precision" if evaluation.multi_label else "top-1"
     num_duplicates = counted(
-        len(indices) - len(rest), "clip that is a near-duplicate", "clips that are near-duplicates"
+        len(indices) - len(rest), "clip that is a near-duplicate or copy", "clips that are near-duplicates or copies"
     )
     sentence = (
         f"Without the {num_duplicates} of training clips, the {name} is {metrics.accuracy:.4f} on "
