@@ -177,7 +177,7 @@ def test_a_split_that_is_drawn_has_near_duplicates_on_one_side(root, two_pairs):
     again, _ = start(root, root / "drawn.csv", "drawn")
     assert len(two_pairs) == 1  # a resumed run takes the pairs from its record
     assert (root / "drawn/split.csv").read_bytes() == before
-    assert "2 pairs of clips are near-duplicates" in again
+    assert "2 pairs of near-duplicate clips" in again
 
 
 def test_a_split_that_is_drawn_again_is_reported_with_its_own_numbers(root, monkeypatch):
