@@ -21,6 +21,7 @@ from support.processes import start
 ROWS = 60
 ERASE = b"\r\x1b[2K"  # the line of the bar is drawn again: what was shown until then counts as a screen
 BAR = re.compile("[━╸╺]")
+LAST_SECONDS = 0.3  # in which nothing more is written
 
 
 @dataclass
@@ -97,7 +98,9 @@ def _run_here(words, slave, columns):
 def _show(master, stream, screen, recording, has_ended, interrupt_at=None):
     """Show what the command writes, until it has ended."""
     end = time.monotonic() + 200
-    while select.select([master], [], [], 0.02)[0] or not has_ended():
+    # On a busy machine, what was written last arrives a while after the end.
+    while not has_ended() or select.select([master], [], [], LAST_SECONDS)[0]:
+        select.select([master], [], [], 0.02)
         assert time.monotonic() < end, screen.display
         if not select.select([master], [], [], 0)[0]:
             continue
