@@ -52,6 +52,26 @@ def test_every_boundary_is_within_a_stride(model, tmp_path, fps):
     assert known[-1].stop == pytest.approx(starts[-1], abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a.mp4", "a.mp4", "--out", "o.csv"], "a.mp4: is named more than once"),
+        (["a.mp4", "b.mp4", "--out", "o.srt"], "--out o.srt: holds one video, not 2"),
+        (["a.mp4", "--segment-format", "label-studio", "--out", "o.csv"], "is of files that end in .json"),
+        (["a.mp4", "--labels", "red,red"], "has 'red' more than once"),
+        (["a.mp4", "--enter", 0.2], "--leave 0.3: must be at most --enter, 0.2; give both"),
+        (["a.mp4", "--stride-seconds", 0], "stride 0 s: must be above 0"),
+    ],
+)
+def test_what_no_output_can_hold_is_refused_before_any_work(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.mp4", "b.mp4", "m.safetensors"):
+        (tmp_path / name).write_bytes(b"not read")
+    result = run_here(["i3d", "timeline", *words, "--model", "m.safetensors"])
+    assert (result.returncode, message in result.stderr) == (2, True), result.stderr
+    assert not list(tmp_path.glob("o.*"))
+
+
 def test_from_python(model, tmp_path):
     video = make_video(tmp_path / "long.mp4", PARTS)
     one = i3d.timeline(str(video), model=model, device="cpu")

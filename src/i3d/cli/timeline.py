@@ -67,8 +67,8 @@ class TimelineOptions:
     out: Annotated[Path | None, shared.out_file(".csv", ".tsv", ".json", ".srt", ".vtt", ".eaf", resumes=True)] = None
     """Write segments to this .csv, .tsv, .json, .srt, .vtt or .eaf; resumes a stopped run."""
 
-    segment_format: Annotated[Literal["activitynet", "label-studio"], Parameter(group=shared.OUTPUT)] = "activitynet"
-    """Which of the formats whose files end in .json."""
+    segment_format: Annotated[Literal["activitynet", "label-studio"] | None, Parameter(group=shared.OUTPUT)] = None
+    """Which of the formats whose files end in .json (default: activitynet)."""
 
     plot: Annotated[Path | None, shared.out_file(".png", option="--plot", is_own=is_drawing)] = None
     """Draw the segments, a row for each label, to this .png (of 20 videos at most)."""

@@ -29,6 +29,7 @@ from i3d.video.reader import open_video
 
 BETWEEN: Final = "\0"  # a video and the number of a block in the key of a log
 MILLISECOND: Final = 1e-3
+WORDS: Final = {"span": "window", "step": "stride"}
 Block = dict[str, Any]  # "scores" of windows in base64, or what is known of the whole video
 
 
@@ -62,7 +63,7 @@ class TimelineOptions:
     def __post_init__(self) -> None:
         for name in ("span", "step"):
             if (value := getattr(self, name)) is not None and not 0 < value <= 3600:
-                raise InputError(f"{name} {value:g} s: must be above 0 and at most 3600")
+                raise InputError(f"{WORDS[name]} {value:g} s: must be above 0 and at most 3600")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """`i3d timeline`: windows of each video are scored, and segments found."""
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,8 +13,8 @@ from i3d.cli.timeline import SegmentOptions, TimelineOptions
 from i3d.data.class_files import class_names
 from i3d.data.formats.inputs import STDIN, expand_inputs
 from i3d.data.resume import ResumeLog, finish_log
-from i3d.data.segments.write import write_segments
-from i3d.errors import InputError, counted, printable
+from i3d.data.segments.write import OF_ONE_VIDEO, SUFFIXES, write_segments
+from i3d.errors import InputError, counted, printable, quoted
 from i3d.inference.predictor import Predictor
 from i3d.timelines import find as timelines
 from i3d.timelines.drawing import draw_timelines
@@ -28,7 +29,9 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
     paths, out = expand_inputs(videos), options.out
     if STDIN in paths:
         raise InputError("-: a timeline reads files; name one")
-    finder = TimelineFinder(_predictor(options), _finder_options(options))
+    _check_output(paths, options)
+    how = _finder_options(options)
+    finder = TimelineFinder(_predictor(options), how)
     saved = (
         "nothing is saved without --out" if out is None else f"scores so far are stored beside {printable(str(out))}"
     )
@@ -49,7 +52,7 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
             with bar.paused():
                 output.print_timeline(row, json=options.json, many=len(paths) > 1)
     bad = sum(bool(row.error) for row in rows)
-    if out is not None:
+    if out is not None and bad < len(rows):
         _write(out, rows, options)
         finish_log(out, is_complete=not bad)
     if options.plot is not None and bad < len(rows):
@@ -60,9 +63,22 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
     elif bad < len(rows):
         print(f"protocol: {next(row.protocol for row in rows if not row.error)}")
     if len(rows) > 1 or out is not None:
-        where = f", in {printable(str(out))}" if out else ""
+        where = f", in {printable(str(out))}" if out and bad < len(rows) else ""
         log.info("timelines of %d of %s%s", len(rows) - bad, counted(len(rows), "video"), where)
     return unreadable_code(bad, "video")
+
+
+def _check_output(paths: Sequence[str], options: TimelineOptions) -> None:
+    """An InputError, before any work, for videos that the output could not hold, and for a format of other files."""
+    out, kind = options.out, options.segment_format
+    if kind is not None and (out is None or out.suffix.lower() != ".json"):
+        raise InputError(f"--segment-format {kind}: is of files that end in .json; name one with --out")
+    if out is None:
+        return
+    if repeated := next((path for path, count in Counter(paths).items() if count > 1), None):
+        raise InputError(f"{printable(repeated)}: is named more than once; name each video once")
+    if len(paths) > 1 and out.suffix.lower() in (SUFFIXES[one] for one in OF_ONE_VIDEO):
+        raise InputError(f"--out {out}: holds one video, not {len(paths)}; name a .csv, .tsv or .json")
 
 
 def _predictor(options: TimelineOptions) -> Predictor:
@@ -79,6 +95,8 @@ def _predictor(options: TimelineOptions) -> Predictor:
 
 def _finder_options(options: TimelineOptions) -> timelines.TimelineOptions:
     labels = tuple(label.strip() for label in options.labels.split(",")) if options.labels else ()
+    if repeated := next((label for label, count in Counter(labels).items() if count > 1), None):
+        raise InputError(f"--labels {quoted(options.labels)}: has {quoted(repeated)} more than once")
     return timelines.TimelineOptions(
         options.window_seconds, options.stride_seconds, labels, _segment_settings(options.segments)
     )
@@ -89,7 +107,7 @@ def _segment_settings(options: SegmentOptions) -> SegmentSettings:
     given = {name: value for name, value in vars(options).items() if value is not None}
     settings = SegmentSettings.model_construct(**{**dict(SegmentSettings()), **given})
     if settings.leave > settings.enter:
-        raise InputError(f"--leave {settings.leave:g}: must be at most --enter, {settings.enter:g}")
+        raise InputError(f"--leave {settings.leave:g}: must be at most --enter, {settings.enter:g}; give both")
     return SegmentSettings(**dict(settings))
 
 
