@@ -49,20 +49,21 @@ def test_fewer_clips_than_classes_stops(tmp_path):
     assert "4 clips for 6 classes" in checked.issues[0].message
 
 
-def test_a_class_of_one_clip_is_named(tmp_path):
-    checked = CheckedList(tmp_path, [*[("a", "", {})] * 3, ("b", "", {})])
-    assert "1 of 2 classes have one training clip: 'b'" in checked.message("few clips")
+def test_classes_of_few_clips_are_named(tmp_path):
+    rows = [(name, "", {}) for name, count in (("a", 5), ("b", 1), ("c", 4)) for _ in range(count)]
+    checked = CheckedList(tmp_path, rows)
+    assert "2 of 3 classes have fewer than 5 training clips: 'b' (1), 'c' (4)" in checked.message("few clips")
     assert not any(issue.is_fatal for issue in checked.issues)
 
 
 def test_a_clip_in_two_classes(tmp_path):
     checked = CheckedList(
-        tmp_path, alternate(8, change=lambda i: {"status": "duplicate", "duplicate_of": "2.mp4"} if i == 5 else {})
+        tmp_path, alternate(10, change=lambda i: {"status": "duplicate", "duplicate_of": "2.mp4"} if i == 5 else {})
     )
     assert "5.mp4 and 2.mp4 (b and a)" in checked.message("two classes")
     assert duplicate_pairs(checked.report) == [(5, 2)]
     same = CheckedList(
-        tmp_path, alternate(8, change=lambda i: {"status": "duplicate", "duplicate_of": "2.mp4"} if i == 4 else {})
+        tmp_path, alternate(10, change=lambda i: {"status": "duplicate", "duplicate_of": "2.mp4"} if i == 4 else {})
     )
     assert same.kinds == ["twice"]
     assert "4.mp4 and 2.mp4" in same.message("twice")
@@ -70,12 +71,12 @@ def test_a_clip_in_two_classes(tmp_path):
 
 def test_duplicates_on_both_sides_of_the_given_split(tmp_path):
     def change(i):
-        return {"status": "near-duplicate", "duplicate_of": "0.mp4"} if i in (2, 8) else {}
+        return {"status": "near-duplicate", "duplicate_of": "0.mp4"} if i in (2, 12) else {}
 
-    checked = CheckedList(tmp_path, alternate(12, change=change, split=lambda i: "train" if i < 6 else "test"))
+    checked = CheckedList(tmp_path, alternate(20, change=change, split=lambda i: "train" if i < 10 else "test"))
     assert checked.kinds == ["duplicates", "twice"]
     assert "1 clip is a duplicate of a clip in another split" in checked.message("duplicates")
-    assert "8.mp4 and 0.mp4 (test and train)" in checked.message("duplicates")
+    assert "12.mp4 and 0.mp4 (test and train)" in checked.message("duplicates")
 
 
 def test_unreadable_and_damaged_clips_are_named(tmp_path):
@@ -83,7 +84,7 @@ def test_unreadable_and_damaged_clips_are_named(tmp_path):
     checked = CheckedList(
         tmp_path,
         alternate(
-            12,
+            14,
             change=lambda i: {
                 "status": states.get(i, "ok"),
                 "reason": "why" if i in states else "",
@@ -92,7 +93,7 @@ def test_unreadable_and_damaged_clips_are_named(tmp_path):
         ),
     )
     assert checked.kinds == ["unreadable", "damaged"]
-    assert "2 of 12 clips cannot be read and are left out: 1.mp4 (why), 3.mp4 (why)" in checked.message("unreadable")
+    assert "2 of 14 clips cannot be read and are left out: 1.mp4 (why), 3.mp4 (why)" in checked.message("unreadable")
     assert "4.mp4 (why)" in checked.message("damaged")
 
 
@@ -104,9 +105,9 @@ def test_no_clip_that_can_be_read_stops(tmp_path):
 
 
 def test_imbalance(tmp_path):
-    checked = CheckedList(tmp_path, [("a", "", {})] * 20 + [("b", "", {})] * 4)
-    assert "'a' has 20 training clips, 'b' has 4" in checked.message("imbalance")
-    assert CheckedList(tmp_path, [("a", "", {})] * 19 + [("b", "", {})] * 4).kinds == []
+    checked = CheckedList(tmp_path, [("a", "", {})] * 25 + [("b", "", {})] * 5)
+    assert "'a' has 25 training clips, 'b' has 5" in checked.message("imbalance")
+    assert CheckedList(tmp_path, [("a", "", {})] * 24 + [("b", "", {})] * 5).kinds == []
 
 
 # facts that predict the class

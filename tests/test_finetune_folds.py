@@ -186,8 +186,9 @@ def test_no_folds_if_the_user_sets_none(root):
 
 
 @pytest.mark.slow
-def test_layers_that_do_not_help_leave_the_start(root):
+def test_layers_that_do_not_help_leave_the_start(root, monkeypatch):
     """The start is the best by validation; the diagnosis has both numbers, and what the folds are of."""
+    monkeypatch.setattr(i3d.training.run, "validate", lambda *_, **__: ({"top1": 0.5}, 2))
     output, record = start(root, "layers", "--views", 1, "--train-layers", "last", "--epochs", 2, "--lr", 0.0001)
     first, best = (state_of(root / "layers" / f"{name}.safetensors") for name in ("start", "best"))
     assert all(np.array_equal(first[key], best[key]) for key in first)
@@ -200,6 +201,20 @@ def test_layers_that_do_not_help_leave_the_start(root):
     assert "The model is the start." in sentence
     assert not any("fits" in line for line in record["diagnosis"])  # the log has the accuracy of augmented clips
     assert "Cross-validation of the classifier on the pretrained network, without training layers, on all 10" in output
+
+
+@pytest.mark.slow
+def test_no_layer_is_trained_from_a_start_that_is_right_for_all_validation_clips(root, monkeypatch):
+    monkeypatch.setattr(i3d.training.run, "validate", lambda *_, **__: ({"top1": 1.0}, 2))
+    output, record = start(root, "right", "--views", 1, "--train-layers", "last", "--epochs", 2)
+    assert "the start is right for all validation clips: no epoch can be better, so none is trained" in output
+    first, best, last = (state_of(root / "right" / f"{name}.safetensors") for name in ("start", "best", "last"))
+    assert all(np.array_equal(values, best[key]) and np.array_equal(values, last[key]) for key, values in last.items())
+    assert len(first) == len(best) > len(last) > 0  # the last has no features of training clips
+    (line,) = map(json.loads, (root / "right/log.jsonl").read_text().splitlines())
+    assert (line["step"], line["validation"]) == (0, {"top1": 1.0})
+    assert any(sentence.startswith("Layers were not trained: the top-1 accuracy") for sentence in record["diagnosis"])
+    assert start(root, "right", "--views", 1, "--train-layers", "last", "--epochs", 2)[1]["done"]
 
 
 @pytest.mark.slow

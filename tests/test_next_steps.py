@@ -76,6 +76,7 @@ def test_labels_come_first_unless_the_rank_means_little():
         ({"correct": 60, "train_layers": "last"}, "--train-layers all"),
         ({"correct": 60, "train_layers": "all", "epochs": 7}, "--epochs 14"),
         ({"gain": LayerGain("top-1", 0.8, 0.7, is_selected=True), "train_layers": "last"}, "--train-layers head"),
+        ({"gain": LayerGain("top-1", 1.0, None, is_selected=True), "train_layers": "last"}, "--train-layers head"),
         ({"issues": ("sources",)}, "i3d data split LIST --out split.csv --ignore-splits"),
         (
             {"issues": ("sources",), "group_by_of_issue": "(p1)_"},

@@ -93,6 +93,7 @@ def help_(
     if name == ALL:
         print("\n".join(_lines(topic) for topic in TOPICS))
     elif not names or (names[0] in {name for name, *_ in COMMANDS} and name.lower() not in known):
+        app.resolved_commands()  # the help lists their summaries
         app.meta([*names, "--help"])
     elif name.lower() in known:
         print(_lines(known[name.lower()]))

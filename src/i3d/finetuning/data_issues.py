@@ -29,6 +29,7 @@ MAX_NAMES: Final = 5  # files that a message names
 NEIGHBOURS: Final = 5
 MAX_COMPARED: Final = 2000  # clips, in the search for leaks
 DEVIATIONS: Final = 3  # above chance; with 2, four properties of 20 clips in two classes give 16 % false alarms
+FEW: Final = 5  # training clips of a class
 IMBALANCE: Final = 5.0  # clips of the largest class per clip of the smallest
 
 
@@ -120,11 +121,12 @@ def _classes(annotations: Annotations, readable_N: npt.NDArray[np.bool_]) -> lis
         clips = counted(int(readable_N.sum()), "clip")
         words = f"{clips} for {counted(len(names), 'class', 'classes')}: fewer clips than classes"
         issues.append(DataIssue("few clips", f"{words}; add clips, or remove classes", is_fatal=True))
-    empty, single = ([repr(names[k]) for k in np.flatnonzero(counts_K == count)] for count in (0, 1))
+    empty = [repr(names[k]) for k in np.flatnonzero(counts_K == 0)]
+    few = [f"{names[k]!r} ({counts_K[k]})" for k in np.flatnonzero((counts_K > 0) & (counts_K < FEW))]
     words = f"of {len(names)} classes have no training clip and can never be predicted"
     issues += _named("empty class", empty, words, "; add clips, or remove the classes")
-    words = f"of {len(names)} classes have one training clip"
-    issues += _named("few clips", single, words, "; aim at ten or more per class")
+    words = f"of {len(names)} classes have fewer than {FEW} training clips"
+    issues += _named("few clips", few, words, "; aim at ten or more per class")
     most, least = int(counts_K.argmax()), int(present[counts_K[present].argmin()])
     if counts_K[most] >= IMBALANCE * counts_K[least]:
         words = f"{names[most]!r} has {counts_K[most]} training clips, {names[least]!r} has {counts_K[least]}"

@@ -28,8 +28,13 @@ class LayerGain:
 
     metric: str  # in words
     start: float  # of the fitted classifier on the pretrained network
-    trained: float  # the best after an epoch or, of folds, the last
+    trained: float | None  # the best after an epoch or, of folds, the last; None: no epoch could be better
     is_selected: bool  # the model is the better of both; else the trained one
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether the start is as good."""
+        return self.trained is None or self.trained <= self.start
 
 
 def diagnose(
@@ -130,7 +135,13 @@ def _fit(metrics: Metrics, train_top1: float | None) -> Iterator[str]:
 
 
 def _layers(gain: LayerGain | None) -> Iterator[str]:
-    if gain is None or gain.trained > gain.start:
+    if gain is None or not gain.is_in_vain:
+        return
+    if gain.trained is None:
+        yield (
+            f"Layers were not trained: the {gain.metric} is {gain.start:.0%} at the start, with the fitted classifier "
+            "on the pretrained network, and no epoch could be better. The model is the start."
+        )
         return
     consequence = "The model is the start." if gain.is_selected else "The model has trained layers all the same."
     yield (

@@ -119,7 +119,7 @@ def _evidence(facts: RunFacts) -> Iterator[NextStep]:
 def _training(facts: RunFacts) -> Iterator[NextStep]:
     """How to make the model better."""
     metrics, config, gain = facts.metrics, facts.config, facts.gain
-    is_in_vain = gain is not None and gain.trained <= gain.start
+    is_in_vain = gain is not None and gain.is_in_vain
     if is_in_vain:
         yield NextStep("Train the classifier alone, which is as good and faster.", "--train-layers head")
     if metrics is None:

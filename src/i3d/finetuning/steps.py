@@ -282,14 +282,17 @@ class Finetuner:
         return top_k_accuracy(scores_NK, [self.annotations.labels_of(index)[0] for index in self.split.train])
 
     def layer_gain(self, work_dir: Path) -> LayerGain | None:
-        """The validation metric of the start, and the best after it, from the log; None without both."""
+        """The validation metric of the start, and the best after it, from the log; None without both.
+
+        There is none after a start that is right for all clips.
+        """
         key = "mean_average_precision" if self.config.recipe.multi_label else self.config.training.best_by
         metrics = {line["step"]: line["validation"] for line in read_log(work_dir / LOG) if "validation" in line}
         values = {step: float(values[key]) for step, values in metrics.items() if key in values}
         later = [value for step, value in values.items() if step]
-        if 0 not in values or not later:
+        if 0 not in values or not (later or values[0] == 1):
             return None
-        return LayerGain(f"{BEST_BY[key]} on validation clips", values[0], max(later), is_selected=True)
+        return LayerGain(f"{BEST_BY[key]} on validation clips", values[0], max(later, default=None), is_selected=True)
 
     def cross_validate_head(
         self, features: ClipFeatures, folds_N: npt.NDArray[np.int64], chosen: Candidate | None = None

@@ -335,7 +335,7 @@ class TrainingRun:
 
     def draw(self) -> None:
         """Draw the curves so far. If that fails, the run continues with a warning."""
-        if not self.is_first_rank:
+        if not (self.is_first_rank and self.step):
             return
         self._drawn_at = time.monotonic()
         try:

@@ -11,6 +11,7 @@ best.safetensors, last.safetensors   weights for predict, test and further train
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
@@ -27,7 +28,7 @@ from typing import Any, Final
 from i3d._version import __version__
 from i3d.data.annotations import COLUMNS, PIECES, Annotations
 from i3d.data.resume import changed_settings, describe_change
-from i3d.errors import InputError
+from i3d.errors import InputError, abridged, printable
 from i3d.recipes.recipe import Recipe
 from i3d.utils.atomic_files import remove_abandoned_in, try_lock_for_process, write_atomically
 from i3d.utils.outputs import LOCK, is_open_file
@@ -47,6 +48,7 @@ RELEVANT: Final = re.compile(  # environment variables that a start records
 )
 DONE: Final = "done"  # key in run.json
 SAVED: Final = "saved"  # key in run.json: whether there ever was a state
+log = logging.getLogger("i3d")
 _HOLDERS: Final[dict[Path, int]] = {}  # of each folder that this process has locked, its own number: forks copy this
 
 
@@ -145,6 +147,15 @@ class RunFolder:
                 if os.path.lexists(path):
                     why = f"exists, and {self.path} has no {record} of a run that wrote it"
                     raise InputError(f"{path}: {why}; choose another --work-dir, or move the file away")
+            if self._lock is not None and (others := self._others()):
+                log.warning(f"{self.path} holds other files ({abridged(others, 3)}); those of the run go beside them")
+
+    def _others(self) -> list[str]:
+        """The names in a folder that are not of a run; hidden ones are not counted."""
+        names: set[str] = set()
+        with suppress(OSError):  # a folder that cannot be listed can hold a run
+            names = {path.name for path in self.path.iterdir()} - {CHECKPOINTS, LOCK}
+        return [printable(name) for name in sorted(names) if not name.startswith(".")]
 
     def release(self) -> None:
         """Unlock the folder. Of a run that was refused or saved no state, no empty folder stays."""

@@ -31,6 +31,7 @@ class RunSummary:
     loss: float | None = None  # of the last line of the log
     tested: float | None = None  # of fine-tuning: the accuracy (multi-label: mean average precision) of its test
     tested_on: str = ""  # "test", "val", "5 folds"
+    in_folds: float | None = None  # the same of the classifier of a small set, by cross-validation
     started: str = ""
     seed: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)  # those in which the runs differ
@@ -147,8 +148,8 @@ def _summary(path: Path, name: str, kind: str, records: _Records, differ: dict[s
     scored = [(metrics[best_by], step) for metrics, step in validated if isinstance(metrics.get(best_by), int | float)]
     best, best_step = max(scored, key=lambda entry: (entry[0], -entry[1]), default=(None, 0))
     losses = [line["loss"] for line in log if "loss" in line]
-    metrics, metric = finetuning.get("metrics"), "mean_average_precision" if chosen.get("multi_label") else "top1"
-    tested = metrics.get(metric) if isinstance(metrics, dict) else None
+    metric = "mean_average_precision" if chosen.get("multi_label") else "top1"
+    tested, in_folds = (_number(finetuning.get(part), metric) for part in ("metrics", "cross_validation"))
     starts = (records.training or {}).get("starts", [{}])
     return RunSummary(
         folder=name,
@@ -159,12 +160,19 @@ def _summary(path: Path, name: str, kind: str, records: _Records, differ: dict[s
         best=best,
         best_step=best_step,
         loss=losses[-1] if losses else None,
-        tested=tested if isinstance(tested, int | float) else None,
+        tested=tested,
+        in_folds=in_folds,
         tested_on=str(finetuning.get("config", {}).get("tested_on", "")),
         started=starts[0].get("time", "") or str(finetuning.get("started", "")),
         seed=config["seed"],
         settings=differ,
     )
+
+
+def _number(metrics: Any, name: str) -> float | None:
+    """A metric of a record, if it has it."""
+    value = metrics.get(name) if isinstance(metrics, dict) else None
+    return value if isinstance(value, int | float) else None
 
 
 def _flat(tree: Any, name: str = "") -> dict[str, Any]:

@@ -26,8 +26,8 @@ from i3d.training.losses import balanced_weights
 from i3d.training.optimizer import Ema, build_optimizer, freeze, scaled_lr, set_mode
 from i3d.training.step import TrainState, seed_step
 from i3d.utils.cache import Cache, use_inductor_cache
-from i3d.utils.device import ComputeConfig, pick_device
-from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit
+from i3d.utils.device import ComputeConfig, arithmetic_of, pick_device
+from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit, local_device
 from i3d.utils.launcher import launched_as
 from i3d.weights.initialize import load_initial_weights
 
@@ -231,3 +231,26 @@ def check_clip_shape(recipe: Recipe, num_clips: int) -> None:
             f"recipe {recipe.name}: its network does not accept {counted(num_clips, 'clip')} of {sampling.clip_len} "
             f"frames of {side} x {side}{where} ({first_line(error)}); {todo}"
         ) from error
+
+
+def resolve_recipe(
+    recipe: Recipe, annotations: Annotations, validation: Annotations | None, compute: ComputeConfig
+) -> Recipe:
+    """The recipe with the number of classes of the clips and the precision of `compute`, checked."""
+    training, where = training_of(recipe), annotations.source
+    if validation is not None and validation.classes != annotations.classes:
+        raise InputError(
+            f"{validation.source}: its classes differ from those of {where}; give both the same class file (--classes)"
+        )
+    if len(annotations.classes) < 2:
+        raise InputError(f"{where}: all clips are of one class; add clips of another class")
+    changes: dict[str, Any] = {"dataset": dataset_of(recipe, annotations.classes)}
+    if recipe.network.num_classes != len(annotations.classes):
+        changes["network"] = recipe.network.model_copy(update={"num_classes": len(annotations.classes)})
+    if compute.precision is not None:
+        precision = arithmetic_of(compute.precision, pick_device(local_device(compute.device)))
+        loss_scale = training.loss_scale if precision == "fp16" else 0.0
+        changes["training"] = training.model_copy(update={"precision": precision, "loss_scale": loss_scale})
+    recipe = type(recipe)(**{**dict(recipe), **changes})
+    check_clip_shape(recipe, training.batch_size)
+    return recipe

@@ -51,6 +51,15 @@ class TrainerState(Settings, frozen=False):
     tensor_names: tuple[str, ...]  # of the file
     file_crc32c: FileChecksum
 
+    @property
+    def start_is_perfect(self) -> bool:
+        """Whether the validated start has the best possible metric: no later weights would replace it."""
+        return self.best_step == 0 and self.best == 1
+
+    def ends_early(self, patience: int) -> bool:
+        """Whether no validation can be better than the start, or `patience` validations were not (0: any number)."""
+        return self.start_is_perfect or 0 < patience <= self.num_worse
+
     @classmethod
     def initial(cls, config_hash: str = "", *, is_validated: bool = True) -> Self:
         """Before the first step; `is_validated` False: the initial weights are still to be validated."""

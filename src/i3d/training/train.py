@@ -43,7 +43,7 @@ from i3d.training.setup import (
     build_train_state,
     check_clip_shape,
     check_training_runtime,
-    dataset_of,
+    resolve_recipe,
     training_of,
 )
 from i3d.training.state import TrainerState
@@ -51,8 +51,7 @@ from i3d.training.step import TrainState, train_step
 from i3d.training.stopping import Stopping, die_with_launcher
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import write_atomically
-from i3d.utils.device import ComputeConfig, arithmetic_of, pick_device
-from i3d.utils.distributed import local_device
+from i3d.utils.device import ComputeConfig
 from i3d.utils.outputs import output_folder
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.flow import describe_cost
@@ -118,7 +117,8 @@ def train(
         lr: the base learning rate; None: that of the recipe, scaled linearly to the batch.
         max_bad: the fraction of clips that may be unreadable (default: 1 % in training, 0 in validation).
         max_steps: measure the speed of this many steps, and save nothing.
-        validate_start: validate the initial weights too; the best weights may be these (`best_step` 0).
+        validate_start: validate the initial weights too; the best weights may be these (`best_step` 0). No step is
+            made if they are right for all clips.
         naming: how frame files are named.
         on_progress: called after every step (stage "train", with the metrics of the last 20 or of the last epoch,
             once there are some) and every validated clip ("validate").
@@ -135,7 +135,7 @@ def train(
     folder = RunFolder(output_folder("work_dir", work_dir))
     check_outside(folder.path, annotations, validation)
     die_with_launcher()
-    recipe = _resolve_recipe(recipe, annotations, validation, options.compute)
+    recipe = resolve_recipe(recipe, annotations, validation, options.compute)
     with Stopping() as stopping:
         try:
             run = _build_run(recipe, annotations, validation, folder, options, on_progress)
@@ -284,9 +284,11 @@ def _record_start(run: TrainingRun, config: dict[str, Any], before: dict[str, An
 
 def run_steps(run: TrainingRun, stopping: Stopping, last_step: int, *, measures_speed: bool = False) -> TrainResult:
     """Load, step, log, validate and save, from the current step to the last one."""
-    training, steps_per_epoch = run.state.training, run.steps_per_epoch
-    stop_signal, warm_up_end = 0, run.stopwatch.mark()
-    while run.step < last_step and not stop_signal and not 0 < training.patience <= run.trainer_state.num_worse:
+    training, steps_per_epoch, stop_signal = run.state.training, run.steps_per_epoch, 0
+    warm_up_end = run.stopwatch.mark()
+    if run.trainer_state.start_is_perfect:
+        run.info("the start is right for all validation clips: no epoch can be better, so none is trained")
+    while run.step < last_step and not stop_signal and not run.trainer_state.ends_early(training.patience):
         epoch, first = divmod(run.step, steps_per_epoch)
         run.report()
         for batches in run.step_batches(epoch, first):
@@ -349,29 +351,6 @@ def _result(run: TrainingRun, stop_signal: int = 0, speed: dict[str, float] | No
         saved_step=run.saved_step,
         speed=speed or {},
     )
-
-
-def _resolve_recipe(
-    recipe: Recipe, annotations: Annotations, validation: Annotations | None, compute: ComputeConfig
-) -> Recipe:
-    """The recipe with the number of classes of the clips and the precision of `compute`, checked."""
-    training, where = training_of(recipe), annotations.source
-    if validation is not None and validation.classes != annotations.classes:
-        raise InputError(
-            f"{validation.source}: its classes differ from those of {where}; give both the same class file (--classes)"
-        )
-    if len(annotations.classes) < 2:
-        raise InputError(f"{where}: all clips are of one class; add clips of another class")
-    changes: dict[str, Any] = {"dataset": dataset_of(recipe, annotations.classes)}
-    if recipe.network.num_classes != len(annotations.classes):
-        changes["network"] = recipe.network.model_copy(update={"num_classes": len(annotations.classes)})
-    if compute.precision is not None:
-        precision = arithmetic_of(compute.precision, pick_device(local_device(compute.device)))
-        loss_scale = training.loss_scale if precision == "fp16" else 0.0
-        changes["training"] = training.model_copy(update={"precision": precision, "loss_scale": loss_scale})
-    recipe = type(recipe)(**{**dict(recipe), **changes})
-    check_clip_shape(recipe, training.batch_size)
-    return recipe
 
 
 def _describe(run: TrainingRun, annotations: Annotations, validation: Annotations | None) -> list[str]:

@@ -263,12 +263,26 @@ def print_runs(summaries: Sequence[RunSummary]) -> None:
     differ = next((list(run.settings) for run in summaries if not run.note), [])
     shown, rows = differ if len(differ) <= MAX_SETTINGS else [], []
     for run in summaries:
-        best, loss, tested = ("" if value is None else f"{value:.4f}" for value in (run.best, run.loss, run.tested))
+        values = run.best, run.loss, run.tested, run.in_folds
+        best, loss, tested, in_folds = ("" if value is None else f"{value:.4f}" for value in values)
         tested += f" ({run.tested_on})" if tested else ""
         row = [run.folder, run.kind, run.recipe, run.state, str(run.steps or ""), best, str(run.best_step or ""), loss]
-        row += [tested, "" if run.seed is None else str(run.seed), run.started[:16]]
+        row += [tested, in_folds, "" if run.seed is None else str(run.seed), run.started[:16]]
         rows.append([*map(printable, row), *(printable(str(run.settings.get(key, ""))) for key in shown)])
-    columns = ("run", "kind", "recipe", "state", "steps", "best", "at step", "loss", "test", "seed", "started")
+    columns = (
+        "run",
+        "kind",
+        "recipe",
+        "state",
+        "steps",
+        "best",
+        "at step",
+        "loss",
+        "test",
+        "in folds",
+        "seed",
+        "started",
+    )
     used = [n for n in range(len(rows[0])) if n < 4 or any(row[n] for row in rows)]
     print_table([[*columns, *shown][n] for n in used], [[row[n] for n in used] for row in rows], one_line=True)
     if differ != shown:

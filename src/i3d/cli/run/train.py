@@ -1,17 +1,25 @@
 """`i3d train` by a published recipe."""
 
+from typing import Final
+
 from i3d.cli import output
 from i3d.cli.messages import if_interrupted, is_first_rank, log
 from i3d.cli.run.setup import cache_in, frame_naming, read_dataset, read_named_dataset
 from i3d.cli.train import TrainOptions
 from i3d.data.annotations import Annotations
 from i3d.data.labels import is_numbered
-from i3d.errors import printable
+from i3d.errors import InputError, printable, quoted
 from i3d.recipes.io import config_notes, load_recipe, with_overrides, with_training
 from i3d.recipes.recipe import Recipe
 from i3d.training.train import train as train_recipe
 from i3d.utils.device import ComputeConfig, arithmetic_of, pick_device
 from i3d.utils.distributed import local_device
+
+SETTINGS_OF: Final = {  # of options whose setting has another name, or that decide several
+    "epochs": ("training.epochs", "training.steps"),
+    "lr": ("training.optimizer.lr",),
+    "flow_method": ("preprocessing.flow",),
+}
 
 
 def run_train(options: TrainOptions) -> int:
@@ -63,10 +71,22 @@ def _recipe(options: TrainOptions) -> Recipe:
         changes["precision"] = arithmetic_of(options.precision, pick_device(local_device(options.device)))
         changes |= {} if changes["precision"] == "fp16" else {"loss_scale": 0.0}
     settings = [*(options.settings or []), *flow_settings(options)]
+    _check_agreement(options)
     for note in config_notes(options.recipe):
         log.info("note: %s", note)
     recipe = with_training(with_overrides(load_recipe(options.recipe), settings), changes)
     return recipe.model_copy(update={"multi_label": True}) if options.dataset.multi_label else recipe
+
+
+def _check_agreement(options: TrainOptions) -> None:
+    """An InputError for a setting that an option gives too: the option would replace it."""
+    for name in ("init", "epochs", "batch_size", "accumulate", "validate_every", "precision", "lr", "flow_method"):
+        if (value := getattr(options, name)) is None:
+            continue
+        for setting in options.settings or ():
+            if setting.partition("=")[0] in SETTINGS_OF.get(name, (f"training.{name}",)):
+                flag = f"--{name.replace('_', '-')} {value}"
+                raise InputError(f"{flag}: replaces --set {quoted(setting)}; leave one of them out")
 
 
 def _clips(recipe: Recipe, options: TrainOptions) -> tuple[Annotations, Annotations | None]:
