@@ -254,17 +254,17 @@ def test_an_interrupted_run_leaves_no_half_file_and_resumes(clips, monkeypatch):
     words = ["i3d", "predict", "clips/run", "clips/b.webm", "--model", clips, "--annotate", "labelled"]
     from i3d.inference import annotate_folder
 
-    draw = annotate_folder.annotate_video
+    draw = annotate_folder.draw_on_video
     drawn = []
 
-    def interrupted(source, row, out, **options):
+    def interrupted(source, drawing, out, **options):
         drawn.append(source)
         if len(drawn) == 2:
             Path(out).write_bytes(b"half")
             raise KeyboardInterrupt
-        return draw(source, row, out, **options)
+        return draw(source, drawing, out, **options)
 
-    monkeypatch.setattr(annotate_folder, "annotate_video", interrupted)
+    monkeypatch.setattr(annotate_folder, "draw_on_video", interrupted)
     assert run_here(words).returncode == 130
     assert len(copies()) == 2  # the record, and the first copy
     assert "3 of 3 videos, 1 reused" in run_here(words).stderr

@@ -21,7 +21,8 @@ from i3d.data.content import check_unchanged, file_signature, file_stamp
 from i3d.data.formats.inputs import STDIN, VIDEO_SUFFIXES, expand_inputs, path_below
 from i3d.data.resume import read_record
 from i3d.errors import InputError, VideoError, check_not_empty
-from i3d.inference.annotate import annotate_video
+from i3d.inference.annotate import PredictionDrawing
+from i3d.inference.drawn_video import Drawing, draw_on_video
 from i3d.inference.predict_many import predict_each
 from i3d.inference.prediction import Prediction
 from i3d.inference.predictor import VideoClassifier
@@ -59,6 +60,16 @@ class AnnotatedVideo:
     notes: tuple[str, ...] = ()  # labels or sound that were left out
 
 
+@dataclass(frozen=True)
+class Copy:
+    """The outcome for one video, of whatever was drawn on it."""
+
+    path: Path | None  # None: there is no copy, and `error` has the reason
+    reused: bool = False  # an earlier run has written it
+    error: str = ""
+    notes: tuple[str, ...] = ()  # what was left out
+
+
 @checks_types
 def annotate_videos(
     sources: Sequence[str],
@@ -93,7 +104,10 @@ def _annotate_each(
     how: dict[str, Any] = {"frames_fps": frames_fps, "limits": limits, "on_progress": on_progress}
     with folder.locked():
         for video, row in zip(folder.names, predict_each(predictor, folder.names, top_k=top_k, **how), strict=True):
-            yield folder.draw(video, row, **how)
+            copy = Copy(None, error=row.error)
+            if row.status == "ok":
+                copy = folder.draw(video, PredictionDrawing(row), **how)
+            yield AnnotatedVideo(row, copy.path, copy.reused, copy.error, copy.notes)
 
 
 def copy_names(sources: Sequence[str], out: Path) -> dict[str, str]:
@@ -149,37 +163,37 @@ class AnnotatedFolder:
     def draw(
         self,
         video: str,
-        row: Prediction,
+        drawing: Drawing,
         *,
         content: bytes | None = None,
         frames_fps: float | None = None,
         limits: Limits | None = None,
         on_progress: ProgressCallback = ignore_progress,
-    ) -> AnnotatedVideo:
+    ) -> Copy:
         """Write the copy of a video, or reuse it. `content`: of the standard input."""
-        if row.status == "error":
-            return AnnotatedVideo(row, None, error=row.error)
         name = self.names[video]
         path, stamp = self.out / name, () if content is not None else file_stamp(video)
         signature = file_signature(video) if content is None else [content_hash(content)]
-        lines = [[label.label, f"{100 * label.score:.0f}"] for label in row.drawn_labels]
-        made_of = cache_key(version=VERSION, video=signature, lines=lines, fps=frames_fps)
+        made_of = cache_key(version=VERSION, video=signature, lines=drawing.lines, fps=frames_fps)
         before = read_record(self.record) or {}
         is_current = signature and before.get(MADE_OF, {}).get(name) == made_of
         if is_current and path.is_file() and file_sha256(path) in recorded(before, name):
-            return AnnotatedVideo(row, path, reused=True)
+            return Copy(path, reused=True)
         try:
             with writing_to(f"{path}:", TODO), recorded_files(self.out, self.record) as temporary:
                 part = temporary / name
                 part.parent.mkdir(parents=True, exist_ok=True)
                 source = video if content is None else content
-                notes = annotate_video(source, row, part, frames_fps=frames_fps, limits=limits, on_progress=on_progress)
+                notes = draw_on_video(
+                    source, drawing, part,
+                    frames_fps=frames_fps, limits=limits, force=False, on_progress=on_progress,
+                )  # fmt: skip
                 check_unchanged(video, stamp)
                 path.parent.mkdir(parents=True, exist_ok=True)
         except VideoError as error:
-            return AnnotatedVideo(row, None, error=str(error))
+            return Copy(None, error=str(error))
         self._store(name, made_of)
-        return AnnotatedVideo(row, path, notes=notes)
+        return Copy(path, notes=notes)
 
     def _store(self, name: str, made_of: str) -> None:
         record = read_record(self.record) or {}

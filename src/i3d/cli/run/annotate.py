@@ -1,4 +1,4 @@
-"""`i3d predict --annotate`: the labels drawn on one video, or on a copy of each."""
+"""`--annotate`: what is recognised drawn on one video, or on a copy of each."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,10 +7,9 @@ from pathlib import Path
 from i3d.cli.messages import log
 from i3d.data.formats.inputs import STDIN, expand_inputs
 from i3d.errors import InputError, VideoError, counted, printable
-from i3d.inference.annotate import SUFFIXES, annotate_video
-from i3d.inference.annotate_folder import AnnotatedFolder, AnnotatedVideo, copy_names
+from i3d.inference.annotate_folder import AnnotatedFolder, Copy, copy_names
+from i3d.inference.drawn_video import SUFFIXES, Drawing, draw_on_video
 from i3d.inference.predict_many import read_stdin
-from i3d.inference.prediction import Prediction
 from i3d.utils.progress import ProgressCallback
 from i3d.video.base import Limits
 
@@ -40,11 +39,9 @@ class LabelDrawer:
         with self._folder.locked():
             yield
 
-    def draw(self, path: str, row: Prediction, *, on_progress: ProgressCallback) -> None:
-        """Draw the labels of a video. A failure is logged."""
-        if row.status == "error":  # its row has the reason
-            return
-        result = self._draw(path, row, on_progress)
+    def draw(self, path: str, drawing: Drawing, *, on_progress: ProgressCallback) -> None:
+        """Draw on a video. A failure is logged."""
+        result = self._draw(path, drawing, on_progress)
         self.num_drawn += result.path is not None
         self.num_reused += result.reused
         if result.error:
@@ -53,16 +50,16 @@ class LabelDrawer:
         for note in result.notes:
             log.warning("%s: %s", printable(path), note)
 
-    def _draw(self, path: str, row: Prediction, on_progress: ProgressCallback) -> AnnotatedVideo:
+    def _draw(self, path: str, drawing: Drawing, on_progress: ProgressCallback) -> Copy:
         content = self.stdin if path == STDIN else None
         if self._folder is not None:
             return self._folder.draw(
-                path, row, content=content, frames_fps=self.frames_fps, limits=self.limits, on_progress=on_progress
+                path, drawing, content=content, frames_fps=self.frames_fps, limits=self.limits, on_progress=on_progress
             )
         try:
-            notes = annotate_video(
+            notes = draw_on_video(
                 path if content is None else content,
-                row,
+                drawing,
                 self.out,
                 frames_fps=self.frames_fps,
                 limits=self.limits,
@@ -70,8 +67,8 @@ class LabelDrawer:
                 on_progress=on_progress,
             )
         except VideoError as error:
-            return AnnotatedVideo(row, None, error=str(error))
-        return AnnotatedVideo(row, self.out, notes=notes)
+            return Copy(None, error=str(error))
+        return Copy(self.out, notes=notes)
 
     def log_result(self) -> None:
         """Log where the copies are."""

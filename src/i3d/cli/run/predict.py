@@ -19,6 +19,7 @@ from i3d.data.formats.inputs import STDIN, expand_inputs
 from i3d.data.resume import ResumeLog, finish_log
 from i3d.errors import InputError, printable
 from i3d.inference import predictor as predictors
+from i3d.inference.annotate import PredictionDrawing
 from i3d.inference.predict_many import predict_each
 from i3d.inference.prediction import Prediction, write_predictions
 from i3d.inference.two_stream import TwoStreams
@@ -90,8 +91,8 @@ def _predict_share(
             return
         with bar.paused():
             output.print_prediction(row, json=options.json, lines=layout)
-        if labels:
-            labels.draw(paths[index], row, on_progress=bar)
+        if labels and row.status == "ok":  # else the row has the reason
+            labels.draw(paths[index], PredictionDrawing(row), on_progress=bar)
 
     with output.ProgressBar("predict", len(share), "video") as bar, resumed as results_log:
         predictions = predict_each(
