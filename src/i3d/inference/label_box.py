@@ -42,7 +42,7 @@ class LabelBox:
     @classmethod
     def draw(cls, labels: Sequence[LabelScore], *, height: int, width: int) -> Self:
         """The box of as many labels as fit into half of a frame, best first. Very narrow frames have no scores."""
-        step, size = _line_height(len(labels), height, width)
+        step, size = line_height(len(labels), height, width)
         margin = min(step // 2, height // 16, width // 16)
         padding = max(1, step // 4)
         labels = labels[: max(1, int(height * MAX_HEIGHT // step))]
@@ -54,7 +54,7 @@ class LabelBox:
         spare = max(0, int(height * MAX_HEIGHT // step) - len(labels))
         lines: list[tuple[int, str]] = []  # the number of the label, and a part of it
         for number, (label, (font, _)) in enumerate(zip(labels, fonts, strict=True)):
-            parts = _wrap(printable(label.label), font, room, most=1 + spare)
+            parts = wrap(printable(label.label), font, room, most=1 + spare)
             spare -= len(parts) - 1
             lines += [(number, part) for part in parts]
         text_width = column + max(fonts[number][0].getlength(part) for number, part in lines)
@@ -81,7 +81,7 @@ class LabelBox:
         under_HWC[...] = (under_HWC * self.clear_HW1 + self.colours_HW3 + 127) // 255
 
 
-def _line_height(num_lines: int, height: int, width: int) -> tuple[int, int]:
+def line_height(num_lines: int, height: int, width: int) -> tuple[int, int]:
     """The height of a line, and the size of its font: smaller where many lines would cover too much."""
     size = max(MIN_FONT, round(FONT_SHARE * min(height, width)))
     fitting = int(MAX_HEIGHT * height / max(1, num_lines) / 1.3)
@@ -90,7 +90,7 @@ def _line_height(num_lines: int, height: int, width: int) -> tuple[int, int]:
     return round(1.3 * size), size
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, room: float, *, most: int) -> list[str]:
+def wrap(text: str, font: ImageFont.FreeTypeFont, room: float, *, most: int) -> list[str]:
     """`text` in at most so many lines, divided at spaces where it has them; what does not fit ends in an ellipsis."""
     lines: list[str] = []
     rest = text

@@ -1,3 +1,4 @@
+from .annotate import annotate_timeline as annotate_timeline
 from .api import timeline as timeline
 from .find import Timeline as Timeline
 from .segmentation import SegmentSettings as SegmentSettings
