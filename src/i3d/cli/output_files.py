@@ -34,7 +34,7 @@ class OutputFile:
         if path is None:
             return
         if not self.is_folder(path):
-            more = ", or have no suffix, as that of a folder for a copy of each video" if self.or_folder else ""
+            more = ", or have no suffix, as that of a folder with a file for each video" if self.or_folder else ""
             check_writable(self.where(path), path, self.suffixes, more=more)
         elif path.exists() and not path.is_dir():
             raise InputError(f"{self.where(path)}: is a file; name a folder, or a file that ends in {self.endings}")

@@ -14,6 +14,7 @@ from i3d.cli.usage import command
 from i3d.utils.outputs import is_drawing
 
 HOUR = Within(0, 3600)
+SEGMENT_FILE = shared.out_file(".csv", ".tsv", ".json", ".srt", ".vtt", ".eaf", ".mp4", resumes=True, or_folder=True)
 
 
 @Parameter(name="*", group=shared.COMPUTED)
@@ -64,11 +65,16 @@ class TimelineOptions:
 
     segments: SegmentOptions = SegmentOptions()
 
-    out: Annotated[Path | None, shared.out_file(".csv", ".tsv", ".json", ".srt", ".vtt", ".eaf", resumes=True)] = None
-    """Write segments to this .csv, .tsv, .json, .srt, .vtt or .eaf; resumes a stopped run."""
+    out: Annotated[Path | None, SEGMENT_FILE] = None
+    """Write segments to this .csv, .tsv or .json, of one video to an .srt, .vtt, .eaf or (chapters) .mp4; resumes."""
 
-    segment_format: Annotated[Literal["activitynet", "label-studio"] | None, Parameter(group=shared.OUTPUT)] = None
-    """Which of the formats whose files end in .json (default: activitynet)."""
+    segment_format: Annotated[
+        Literal["activitynet", "label-studio", "srt", "vtt", "eaf", "chapters"] | None, Parameter(group=shared.OUTPUT)
+    ] = None
+    """Which .json (default: activitynet); if --out is a folder, the format of the file of each video."""
+
+    annotate: Annotated[Path | None, shared.out_file(".mp4", ".gif", option="--annotate", or_folder=True)] = None
+    """Draw what is on, and its score, on a copy of each video below this folder, or of one: NAME.mp4 or .gif (10 s)."""
 
     plot: Annotated[Path | None, shared.out_file(".png", option="--plot", is_own=is_drawing)] = None
     """Draw the segments, a row for each label, to this .png (of 20 videos at most)."""
@@ -90,7 +96,7 @@ def timeline(*videos: shared.Videos, options: TimelineOptions = TimelineOptions(
     Examples:
       i3d timeline match.mp4
       i3d timeline recordings/ --model my --out segments.csv
-      i3d timeline match.mp4 --labels "juggling soccer ball,headbutting" --out match.srt
+      i3d timeline match.mp4 --labels "juggling soccer ball,headbutting" --out match.srt --annotate labelled.mp4
     """
     return run.timeline.run_timeline(check_videos(videos), options)
 

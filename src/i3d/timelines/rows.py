@@ -37,7 +37,7 @@ class RowLayout:
         self._step, size = line_height(num_rows, height, width)
         self._margin = min(self._step // 2, height // 16, width // 16)
         self._padding = max(1, self._step // 4)
-        fitting = max(1, int(height * MAX_HEIGHT // self._step))
+        fitting = max(1, int(height * MAX_HEIGHT // (self._step + self._padding)))
         self.num_rows = min(num_rows, fitting)
         self._score_font, _ = font_for("0 %", size)
         self._gap = size / 2

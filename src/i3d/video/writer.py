@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
@@ -27,7 +29,7 @@ from i3d.errors import VideoError, printable
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import replacing
 from i3d.utils.outputs import new_file
-from i3d.video.base import DEFAULT_LIMITS, FrameHWC
+from i3d.video.base import DEFAULT_LIMITS, FrameHWC, NoVideoStreamError
 from i3d.video.opening import DECODE_ERRORS, CheckedFile, open_container, reason, video_stream, why_not_opened
 from i3d.video.sound import Sound
 
@@ -40,6 +42,7 @@ GIF_TOLERANCE: Final = 10  # a pixel that differs less from what is shown stays:
 AAC_RATES: Final = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)  # Hz
 FRAME_DURATION: Final = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: packets get the durations of their frames
 MAX_PIXELS: Final = str(DEFAULT_LIMITS.max_pixels)
+FIRST_PACKETS: Final = 100  # which show whether an mp4 can hold the streams
 CHAPTER_TICK: Final = Fraction(1, 1000)  # seconds
 TimedFrame = tuple[FrameHWC, Fraction, Fraction]  # a frame, when its display starts and ends, in seconds
 
@@ -138,12 +141,39 @@ def copy_with_chapters(path: Path, source: Path, chapters: Sequence[Chapter]) ->
     Streams of other kinds than video, sound and subtitles are left out. What an mp4 cannot hold is a VideoError.
     """
     name = printable(str(source))
-    with replacing(path) as temporary, CheckedFile(source, lambda: None, name=name) as file:
+    with (
+        replacing(path) as temporary,
+        CheckedFile(source, lambda: None, name=name) as file,
+        _naming_copy(name),
+        open_container(file, max_pixels=MAX_PIXELS) as video,
+        av.open(str(temporary), "w") as copy,
+    ):
+        _copy_streams(video, copy, chapters, name)
+
+
+@contextmanager
+def _naming_copy(name: str) -> Iterator[None]:
+    """Errors of the block become a VideoError."""
+    try:
+        yield
+    except DECODE_ERRORS as error:
+        raise VideoError(name, f"cannot be copied into an mp4 ({reason(error)})", "convert it to mp4") from error
+
+
+def check_can_be_copied(source: Path) -> None:
+    """A VideoError if the first packets of a video cannot be copied into an `.mp4`. A file that is no video passes."""
+    name = printable(str(source))
+    try:
+        file = CheckedFile(source, lambda: None, name=name)
+    except VideoError:
+        return
+    with file:
         try:
-            with open_container(file, max_pixels=MAX_PIXELS) as video, av.open(str(temporary), "w") as copy:
-                _copy_streams(video, copy, chapters, name)
-        except DECODE_ERRORS as error:
-            raise VideoError(name, f"cannot be copied into an mp4 ({reason(error)})", "convert it to mp4") from error
+            video = open_container(file, max_pixels=MAX_PIXELS)
+        except DECODE_ERRORS:
+            return
+        with video, suppress(NoVideoStreamError), _naming_copy(name), av.open(io.BytesIO(), "w", format="mp4") as copy:
+            _copy_streams(video, copy, (), name, num_packets=FIRST_PACKETS)
 
 
 def read_chapters(source: Path) -> list[Chapter]:
@@ -167,13 +197,21 @@ def read_chapters(source: Path) -> list[Chapter]:
             raise VideoError(name, *why_not_opened(file, error)) from error
 
 
-def _copy_streams(video: InputContainer, copy: OutputContainer, chapters: Sequence[Chapter], name: str) -> None:
+def _copy_streams(
+    video: InputContainer,
+    copy: OutputContainer,
+    chapters: Sequence[Chapter],
+    name: str,
+    *,
+    num_packets: int | None = None,
+) -> None:
+    """Copy the streams, or only their first packets, and set the chapters."""
     main = video_stream(video, name)
     kinds = (*video.streams.video, *video.streams.audio, *video.streams.subtitles)
     copies = {stream.index: copy.add_stream_from_template(stream, opaque=True) for stream in kinds}
     copy.metadata.update(video.metadata)
     first: Fraction | None = None
-    for packet in _with_decoding_times(video.demux(kinds)):
+    for packet in _with_decoding_times(islice(video.demux(kinds), num_packets)):
         if packet.stream_index == main.index:
             if packet.is_discard:
                 todo = "convert it to a plain mp4 first"

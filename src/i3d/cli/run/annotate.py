@@ -39,6 +39,11 @@ class LabelDrawer:
         with self._folder.locked():
             yield
 
+    @property
+    def files(self) -> list[Path]:
+        """The copies."""
+        return [self.out] if self._folder is None else [self.out / name for name in self._folder.names.values()]
+
     def draw(self, path: str, drawing: Drawing, *, on_progress: ProgressCallback) -> None:
         """Draw on a video. A failure is logged."""
         result = self._draw(path, drawing, on_progress)

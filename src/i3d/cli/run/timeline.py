@@ -8,15 +8,16 @@ from typing import Any
 
 from i3d.cli import output
 from i3d.cli.messages import if_interrupted, log, unreadable_code
+from i3d.cli.run.annotate import LabelDrawer
 from i3d.cli.run.setup import compute_config, warn_if_incomplete
+from i3d.cli.run.timeline_files import SegmentOutput, labels_to_draw
 from i3d.cli.timeline import SegmentOptions, TimelineOptions
 from i3d.data.class_files import class_names
-from i3d.data.formats.inputs import STDIN, expand_inputs
-from i3d.data.resume import ResumeLog, finish_log
-from i3d.data.segments.write import OF_ONE_VIDEO, SUFFIXES, write_segments
+from i3d.data.resume import ResumeLog
 from i3d.errors import InputError, counted, printable, quoted
 from i3d.inference.predictor import Predictor
 from i3d.timelines import find as timelines
+from i3d.timelines.annotate import TimelineDrawing
 from i3d.timelines.drawing import draw_timelines
 from i3d.timelines.find import BETWEEN, Block, Timeline, TimelineFinder, find_timelines
 from i3d.timelines.segmentation import SegmentSettings
@@ -26,35 +27,17 @@ from i3d.weights.pretrained import DEFAULT
 
 def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
     """Find the timeline of each video, print and write the segments; the exit code."""
-    paths, out = expand_inputs(videos), options.out
-    if STDIN in paths:
-        raise InputError("-: a timeline reads files; name one")
-    _check_output(paths, options)
+    out = options.out
+    paths, labels = labels_to_draw(videos, options)
+    files = SegmentOutput(videos, paths, options)
+    files.check_apart(labels)
     how = _finder_options(options)
     finder = TimelineFinder(_predictor(options), how)
-    saved = (
-        "nothing is saved without --out" if out is None else f"scores so far are stored beside {printable(str(out))}"
-    )
-    rows: list[Timeline] = []
-    resumed = nullcontext() if out is None else _resume_log(out, paths, finder, options)
-    with (
-        if_interrupted(saved, resumes=out is not None),
-        resumed as results_log,
-        output.ProgressBar("timeline", len(paths), "video") as bar,
-    ):
-        for row in find_timelines(
-            finder, paths,
-            log=results_log, frames_fps=options.frames_fps, limits=Limits(max_seconds=options.max_decode_lag),
-            on_progress=bar.within,
-        ):  # fmt: skip
-            rows.append(row)
-            bar.advance()
-            with bar.paused():
-                output.print_timeline(row, json=options.json, many=len(paths) > 1)
-    bad = sum(bool(row.error) for row in rows)
-    if out is not None and bad < len(rows):
-        _write(out, rows, options)
-        finish_log(out, is_complete=not bad)
+    files.check_labels(how.labels or finder.predictor.card.labels)
+    with files.locked(), labels.locked() if labels else nullcontext():
+        rows = _find(finder, paths, options, files, labels)
+        bad = sum(bool(row.error) for row in rows)
+        files.finish(rows)
     if options.plot is not None and bad < len(rows):
         draw_timelines(options.plot, rows)
         log.info("%s: the segments", printable(str(options.plot)))
@@ -65,20 +48,42 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
     if len(rows) > 1 or out is not None:
         where = f", in {printable(str(out))}" if out and bad < len(rows) else ""
         log.info("timelines of %d of %s%s", len(rows) - bad, counted(len(rows), "video"), where)
-    return unreadable_code(bad, "video")
+    if labels:
+        labels.log_result()
+    return unreadable_code(bad + files.num_failed + (labels.num_failed if labels else 0), "video")
 
 
-def _check_output(paths: Sequence[str], options: TimelineOptions) -> None:
-    """An InputError, before any work, for videos that the output could not hold, and for a format of other files."""
-    out, kind = options.out, options.segment_format
-    if kind is not None and (out is None or out.suffix.lower() != ".json"):
-        raise InputError(f"--segment-format {kind}: is of files that end in .json; name one with --out")
-    if out is None:
-        return
-    if repeated := next((path for path, count in Counter(paths).items() if count > 1), None):
-        raise InputError(f"{printable(repeated)}: is named more than once; name each video once")
-    if len(paths) > 1 and out.suffix.lower() in (SUFFIXES[one] for one in OF_ONE_VIDEO):
-        raise InputError(f"--out {out}: holds one video, not {len(paths)}; name a .csv, .tsv or .json")
+def _find(
+    finder: TimelineFinder,
+    paths: list[str],
+    options: TimelineOptions,
+    files: SegmentOutput,
+    labels: LabelDrawer | None,
+) -> list[Timeline]:
+    """The timelines of all videos. What is of one video alone is written when it is done."""
+    out, rows = options.out, list[Timeline]()
+    saved = (
+        "nothing is saved without --out" if out is None else f"scores so far are stored beside {printable(str(out))}"
+    )
+    with (
+        if_interrupted(saved, resumes=out is not None),
+        nullcontext() if files.log_of is None else _resume_log(files.log_of, paths, finder, options) as results_log,
+        output.ProgressBar("timeline", len(paths), "video") as bar,
+    ):
+        timelines_of_paths = find_timelines(
+            finder, paths,
+            log=results_log, frames_fps=options.frames_fps, limits=Limits(max_seconds=options.max_decode_lag),
+            on_progress=bar.within,
+        )  # fmt: skip
+        for path, row in zip(paths, timelines_of_paths, strict=True):
+            rows.append(row)
+            bar.advance()
+            with bar.paused():
+                output.print_timeline(row, json=options.json, many=len(paths) > 1)
+            files.add(row)
+            if labels and not row.error:
+                labels.draw(path, TimelineDrawing(row), on_progress=bar)
+    return rows
 
 
 def _predictor(options: TimelineOptions) -> Predictor:
@@ -117,9 +122,3 @@ def _resume_log(out: Path, paths: list[str], finder: TimelineFinder, options: Ti
         out, settings, paths,
         encode=dict, decode=dict, force=options.force, item_of=lambda key: key.partition(BETWEEN)[0],
     )  # fmt: skip
-
-
-def _write(out: Path, rows: Sequence[Timeline], options: TimelineOptions) -> None:
-    """Write the segments of the videos that could be read."""
-    kind = options.segment_format if out.suffix.lower() == ".json" else None
-    write_segments(out, [row.video_segments for row in rows if not row.error], format=kind, force=True)

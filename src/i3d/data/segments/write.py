@@ -98,14 +98,18 @@ def files_of(
         return {new_file(path, (suffix,), force=force): videos}
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; create it, or name a file that ends in {suffix}")
-    stems = Counter(PurePath(video.video).stem for video in videos)
+    names = file_names(path, kind, [video.video for video in videos])
+    return {new_file(path / names[video.video], force=force, is_own=lambda _: False): [video] for video in videos}
+
+
+def file_names(folder: Path, kind: SegmentFormat, videos: Sequence[str]) -> dict[str, str]:
+    """The names of the files of some videos in a folder; two videos with the same name are an InputError."""
+    suffix = SUFFIXES[kind]
+    stems = Counter(PurePath(video).stem for video in videos)
     if shared := next((stem for stem, count in stems.items() if count > 1), None):
         why = f"{stems[shared]} videos would be written to {shared}{suffix}"
-        raise InputError(f"{path}: {why}; write a table (.csv), or one folder at a time")
-    return {
-        new_file(path / f"{PurePath(video.video).stem}{suffix}", force=force, is_own=lambda _: False): [video]
-        for video in videos
-    }
+        raise InputError(f"{folder}: {why}; write a table (.csv), or one folder at a time")
+    return {video: f"{PurePath(video).stem}{suffix}" for video in videos}
 
 
 def encode(kind: SegmentFormat, videos: Sequence[VideoSegments], file: Path, *, model_version: str) -> bytes:
