@@ -104,7 +104,7 @@ PUBLIC = {  # everything else may change
     "": "ComputeConfig I3DError InputError LabelScore Prediction Predictions Predictor Progress Timeline TwoStreams "
         "VideoError WeightsError __version__ convert data diagnostics evaluate evaluation features finetune finetuning "
         "inference load_model models predict predict_many recipes timeline timelines train training video weights",
-    "timelines": "SegmentSettings Timeline find_segments timeline",
+    "timelines": "SegmentSettings Timeline annotate_timeline find_segments timeline",
     "data": "Annotations Clip ClipDataset ClipLoader TestView TrainView check_annotations read_annotations "
             "split_annotations write_annotations",
     "diagnostics": "Configuration check_installation describe_model list_models measure_data measure_model",

@@ -15,6 +15,7 @@ from i3d.errors import I3DError, InputError
 from i3d.evaluation import EvaluationOptions, write_report
 from i3d.finetuning import FinetuneOptions
 from i3d.inference import annotate_video
+from i3d.timelines import annotate_timeline
 from i3d.training import draw_curves
 from i3d.video import open_video, write_video
 from i3d.weights import save_checkpoint
@@ -155,6 +156,7 @@ def writers(place):
     return {
         write_annotations: ({"annotations": annotations}, "out", ".csv"),
         annotate_video: ({"source": clip, "prediction": prediction}, "out", ".mp4"),
+        annotate_timeline: ({"source": clip, "timeline": i3d.Timeline(clip, (), "")}, "out", ".mp4"),
         write_video: ({"frames": frames, "fps": 5}, "path", ".gif"),
         write_report: ({"evaluation": make_evaluation([[0.75, 0.25], [0.25, 0.75]], [0, 1])}, "out", ".html"),
         draw_curves: ({"logs": {"a": place / "log.jsonl"}}, "out", ".png"),
@@ -165,7 +167,7 @@ def writers(place):
     }
 
 
-@pytest.mark.parametrize("number", range(9))
+@pytest.mark.parametrize("number", range(10))
 def test_a_function_replaces_a_file_only_with_force(place, tmp_path, number):
     function, (arguments, parameter, suffix) = list(writers(place).items())[number]
     out = tmp_path / f"o{suffix}"
@@ -192,6 +194,8 @@ def test_labels_are_never_drawn_over_the_video_itself(place, tmp_path):
     prediction = i3d.Prediction(str(clip), "ok", (i3d.LabelScore("a", 1.0),), "", 1)
     with pytest.raises(InputError, match="is the video itself"):
         annotate_video(str(clip), prediction, clip, force=True)
+    with pytest.raises(InputError, match="is the video itself"):
+        annotate_timeline(str(clip), i3d.Timeline(str(clip), (), ""), clip, force=True)
 
 
 def test_numbers_of_numpy_and_lists_of_names_are_right(place):

@@ -28,6 +28,7 @@ FILES = {  # command, option (empty: an argument): words of a command that would
     ("fuse", "--out"): "result.json result.json --out OUT.csv",
     ("fuse", "--report"): "result.json result.json --report OUT.html",
     ("timeline", "--out"): "clip.mp4 --out OUT.csv",
+    ("timeline", "--annotate"): "clip.mp4 --annotate OUT.mp4",
     ("timeline", "--plot"): "clip.mp4 --plot OUT.png",
     ("plot", "--out"): "log.jsonl --out OUT.png",
     ("data list", "--out"): "clips.csv --out OUT.txt",
@@ -49,6 +50,8 @@ FOLDERS = {  # the words, and the files in OUT that it would write
         ["clip/img_00001.jpg", "list.txt", "list_val.txt", "classes.txt"],
     ),
     ("data pack", "--out"): ("clips.csv --out OUT", ["x.txt"]),
+    ("timeline", "--out"): ("clip.mp4 --out OUT --segment-format srt", ["clip.srt"]),
+    ("timeline", "--annotate"): ("clip.mp4 --annotate OUT", ["clip.mp4"]),
     ("data check", "--fix"): ("clips.csv --fix OUT", ["cut.mp4"]),
     ("data preview", "--out"): ("clips.csv --out OUT", ["clips.png", "statistics.png"]),
 }

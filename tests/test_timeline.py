@@ -56,8 +56,30 @@ def test_every_boundary_is_within_a_stride(model, tmp_path, fps):
     ("words", "message"),
     [
         (["a.mp4", "a.mp4", "--out", "o.csv"], "a.mp4: is named more than once"),
-        (["a.mp4", "b.mp4", "--out", "o.srt"], "--out o.srt: holds one video, not 2"),
-        (["a.mp4", "--segment-format", "label-studio", "--out", "o.csv"], "is of files that end in .json"),
+        (
+            ["a.mp4", "b.mp4", "--out", "o.srt"],
+            "o.srt: holds one video, not 2; name a .csv, .tsv or .json, or a folder",
+        ),
+        (["a.mp4", "b.mp4", "--annotate", "o.mp4"], "--annotate o.mp4: is one file, and 2 videos were given"),
+        (
+            ["a.mp4", "--segment-format", "label-studio", "--out", "o.csv"],
+            "o.csv has another suffix; name a file that ends",
+        ),
+        (["a.mp4", "--segment-format", "srt", "--out", "o.csv"], "name a file that ends in .srt or a folder"),
+        (["a.mp4", "--segment-format", "srt"], "--segment-format srt: is of files; name one with --out"),
+        (
+            ["a.mp4", "--out", "o"],
+            "choose the format of its files with --segment-format srt, vtt, eaf or chap",
+        ),
+        (["a.mp4", "--out", "o", "--segment-format", "activitynet"], "one file holds all videos; name a .json"),
+        (["x/a.mp4", "y/a.mp4", "--out", "o", "--segment-format", "srt"], "2 videos would be written to a.srt"),
+        (
+            ["a.mp4", "--out", "o", "--segment-format", "chapters", "--annotate", "o"],
+            "o/a.mp4: would be written by",
+        ),
+        (["-", "--annotate", "o.mp4"], "-: a timeline reads files"),
+        (["images", "--annotate", "o.mp4"], "images have no times; give their rate with --frames-fps"),
+        (["images", "--out", "o.mp4"], "chapters are of video files, not of images"),
         (["a.mp4", "--labels", "red,red"], "has 'red' more than once"),
         (["a.mp4", "--enter", 0.2], "--leave 0.3: must be at most --enter, 0.2; give both"),
         (["a.mp4", "--stride-seconds", 0], "stride 0 s: must be above 0"),
@@ -65,7 +87,8 @@ def test_every_boundary_is_within_a_stride(model, tmp_path, fps):
 )
 def test_what_no_output_can_hold_is_refused_before_any_work(tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    for name in ("a.mp4", "b.mp4", "m.safetensors"):
+    for name in ("a.mp4", "b.mp4", "x/a.mp4", "y/a.mp4", "images/1.png", "images/2.png", "m.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"not read")
     result = run_here(["i3d", "timeline", *words, "--model", "m.safetensors"])
     assert (result.returncode, message in result.stderr) == (2, True), result.stderr

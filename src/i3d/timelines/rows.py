@@ -27,6 +27,7 @@ from i3d.inference.label_box import (
 )
 from i3d.utils.fonts import font_for
 
+SHORTEST: Final = 8  # of a row, in heights of letters: a shorter bar could not be read
 BAR: Final = (58, 110, 165, 230)  # behind the text, as long as the score is high
 
 
@@ -52,7 +53,8 @@ class RowLayout:
         self._lines = max(len(parts) for parts, _ in self._texts.values())  # of a row
         self.missing = "".join(lacks for _, lacks in fonts.values())
         widest = max(font.getlength(part) for parts, font in self._texts.values() for part in parts)
-        self._width = max(1, min(width - self._margin, round(self._column + widest) + 2 * self._padding))
+        text = max(widest, min(room, SHORTEST * size))
+        self._width = max(1, min(width - self._margin, round(self._column + text) + 2 * self._padding))
         self._max_height = max(1, height - self._margin)
 
     def draw(self, rows: Sequence[Segment | None]) -> LabelBox:

@@ -20,7 +20,7 @@ def write_chapters(path: Path, video: VideoSegments) -> list[str]:
     """Copy a video into an mp4 with its segments as chapters. A note if segments overlap, which chapters cannot."""
     chapters, num_overlapping = chapters_of(video)
     for chapter in chapters:
-        _check_title(chapter.title)
+        check_title(chapter.title)
     copy_with_chapters(path, Path(video.video), chapters)
     if not num_overlapping:
         return []
@@ -78,6 +78,7 @@ def decode_chapters(path: Path) -> SegmentFile:
     return SegmentFile((VideoSegments(path.name, segments),))
 
 
-def _check_title(title: str) -> None:
+def check_title(title: str) -> None:
+    """An InputError for a title that is too long."""
     if len(title.encode()) > MAX_TITLE:
         raise InputError(f"label {quoted(title)}: longer than the {MAX_TITLE} bytes of a chapter; shorten it")

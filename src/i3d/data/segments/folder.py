@@ -59,5 +59,5 @@ class SegmentFolder:
                 check_labels(self.kind, [video], path)
                 return path, write_chapters(temporary / path.name, video)
             content = encode(self.kind, [video], path, model_version=f"i3d {__version__}")
-            (temporary / path.name).write_bytes(content)
+            write_atomically(temporary / path.name, content)
         return path, notes_of(self.kind, [video])

@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args
 
 from i3d._version import __version__
 from i3d.data.segments.activitynet import encode_activitynet
-from i3d.data.segments.chapters import GAP, write_chapters
+from i3d.data.segments.chapters import GAP, check_title, write_chapters
 from i3d.data.segments.elan import encode_elan, merge_overlaps
 from i3d.data.segments.label_studio import CONFIGURATION, encode_label_studio, label_studio_notes
 from i3d.data.segments.read import decode_segments
@@ -140,6 +140,8 @@ def check_labels(kind: SegmentFormat, videos: Sequence[VideoSegments], file: Pat
         labels = {one.label for video in videos for one in video.segments}
         if wrong := next((label for label in sorted(labels) if label == GAP or label != label.strip()), None):
             raise InputError(f"{file}: label {quoted(wrong)}: cannot be the title of a chapter; write another format")
+        for label in labels:
+            check_title(label)
         return
     labels = {one.label for video in videos for one in video.segments}
     names = [video.video for video in videos] if kind not in OF_ONE_VIDEO else ["video.mp4"]

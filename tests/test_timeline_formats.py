@@ -1,0 +1,110 @@
+"""Timelines of rendered videos of ten minutes: boundaries, labels, and the same times in every format.
+
+The videos are decoded, and windows of them scored, as always; only the network is replaced by one whose scores are the
+shares of the colours in a window. Files are read by other libraries than ours, and as lists to train on.
+"""
+
+import html
+import json
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+import pysubs2
+import pytest
+import torch
+import webvtt
+from pympi.Elan import Eaf
+
+from i3d.data.formats.read import read_annotations
+from i3d.data.segments.read import read_segments
+from i3d.data.segments.write import SUFFIXES, write_segments
+from i3d.timelines import scores
+from support.commands import run_here
+from support.finetuning_runs import save_tiny
+from support.long_videos import write_long
+
+GREY = (128, 128, 128)
+COLOURS = {
+    "walk & jump": (230, 20, 20),
+    '日本, "x"': (20, 230, 20),
+    "7": (20, 20, 230),
+    "run": (230, 230, 20),
+    "sit": (20, 230, 230),
+}
+LABELS = (*COLOURS, *(f"other {number}" for number in range(15)))
+PALETTE = np.array([*COLOURS.values(), GREY])
+SECONDS, STRIDE = 600, 0.5
+KINDS = ("25", "29.97", "variable")
+FORMATS = ("activitynet", "csv", "tsv", "srt", "vtt", "eaf", "label-studio", "chapters")
+
+
+def scores_of_colours(_engine, clips_WTHWC, _preprocessing):
+    """Logits whose probabilities are the shares of each colour; grey is shared by all labels."""
+    means_WT3 = clips_WTHWC.numpy().mean(axis=(2, 3))
+    nearest_WT = ((means_WT3[:, :, None] - PALETTE) ** 2).sum(axis=-1).argmin(axis=-1)
+    shares_WK = (nearest_WT[..., None] == np.arange(len(LABELS))).mean(axis=1)
+    shares_WK[:, len(COLOURS)] = 0  # grey
+    rest_W1 = 1 - shares_WK.sum(axis=1, keepdims=True)
+    return torch.from_numpy(np.log(shares_WK + rest_W1 / len(LABELS) + 1e-6))
+
+
+def parts_of(random):
+    """Labels and lengths of the parts of a video; None: unknown."""
+    parts, names = [], [*COLOURS, None]
+    while sum(seconds for _, seconds in parts) < SECONDS:
+        label = random.choice([name for name in names if not parts or name != parts[-1][0]])
+        parts.append((label, float(random.uniform(3, 25))))
+    return parts
+
+
+def durations_of(kind, random):
+    """How long each frame of a video of 10 minutes is displayed."""
+    if kind == "variable":
+        choices = [Fraction(one, 1000) for one in (20, 33, 40, 100, 250)]
+        durations = [choices[number] for number in random.integers(0, 5, 7000)]
+    else:
+        period = Fraction(1, 25) if kind == "25" else Fraction(1001, 30000)
+        durations = [period] * int(SECONDS / period)
+    ends = np.cumsum([float(one) for one in durations])
+    return durations[: int(np.searchsorted(ends, SECONDS))]
+
+
+def make_video(path, kind):
+    """A video; the true (start, stop, label) of its parts, at times of frames."""
+    random = np.random.default_rng(KINDS.index(kind))
+    parts, durations = parts_of(random), durations_of(kind, random)
+    stops = np.cumsum([seconds for _, seconds in parts])
+    starts = np.cumsum([0.0, *(float(one) for one in durations)])
+    places = np.searchsorted(stops, starts[:-1], side="right").clip(max=len(parts) - 1)
+    labels = [parts[place][0] for place in places]
+    write_long(path, [COLOURS.get(label, GREY) for label in labels], durations)
+    cuts = [0, *(np.flatnonzero(np.diff(places)) + 1).tolist(), len(labels)]
+    return [(starts[first], starts[stop], labels[first] or "unknown") for first, stop in pairwise(cuts)]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def found(request, tmp_path_factory):
+    """A video, what is true of it, and the table that `i3d timeline` writes of it."""
+    folder = tmp_path_factory.mktemp(f"ten minutes {request.param}")
+    truth = make_video(folder / "match.mp4", request.param)
+    model = save_tiny(folder / "tiny.safetensors", labels=LABELS)
+    words = ["--window-seconds", STRIDE, "--stride-seconds", STRIDE, "--leave", 0.45, "--device", "cpu"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scores, "forward", scores_of_colours)
+        patch.chdir(folder)
+        result = run_here(["i3d", "timeline", "match.mp4", "--model", model, "--out", "match.csv", *words])
+    assert result.returncode == 0, result.stderr
+    return folder, truth, request.param
+
+
+def test_every_boundary_is_within_a_stride(found):
+    folder, truth, _ = found
+    (timeline,) = read_segments(folder / "match.csv")
+    assert [one.label for one in timeline.segments] == [label for _, _, label in truth]
+    assert len(truth) > 30
+    assert {label for _, _, label in truth} == {*COLOURS, "unknown"}
+    starts, stops, _ = zip(*truth, strict=True)
+    assert [one.start for one in timeline.segments] == pytest.approx(starts, abs=STRIDE)
+    assert [one.stop for one in timeline.segments] == pytest.approx(stops, abs=STRIDE)
