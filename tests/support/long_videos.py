@@ -9,7 +9,7 @@ TICK = Fraction(1, 60_000)  # in which 1/25 s, 1001/30000 s and milliseconds are
 KINDS = 4  # different frames of a colour
 
 
-def still_packets(colour, *, height=24, width=32):
+def still_packets(colour, *, height=32, width=32):
     """A few JPEG frames of one colour with a little noise, as bytes."""
     random = np.random.default_rng(sum(colour))
     codec = av.CodecContext.create("mjpeg", "w")
@@ -30,7 +30,7 @@ def write_long(path, colours, durations):
     time = Fraction(0)
     with av.open(str(path), "w") as out:
         stream = out.add_stream("mjpeg", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuvj420p"
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuvj420p"
         stream.codec_context.time_base = stream.time_base = TICK
         for number, (colour, duration) in enumerate(zip(colours, durations, strict=True)):
             packet = av.Packet(packets[colour][number % KINDS])

@@ -35,7 +35,7 @@ class RowLayout:
     """Where rows of labels are in frames of one size. `num_rows`: as many as fit into half of the height."""
 
     def __init__(self, labels: Sequence[str], num_rows: int, *, height: int, width: int) -> None:
-        self._step, size = line_height(num_rows, height, width)
+        self._step, size = line_height(-(-5 * num_rows // 4), height, width)  # with a quarter of each for padding
         self._margin = min(self._step // 2, height // 16, width // 16)
         self._padding = max(1, self._step // 4)
         fitting = max(1, int(height * MAX_HEIGHT // (self._step + self._padding)))
