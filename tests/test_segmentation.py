@@ -95,3 +95,19 @@ def test_segments_cover_the_video_once(scores, step, smoothing, multi_label):
 def test_thresholds_that_contradict_each_other_are_refused():
     with pytest.raises(ValidationError, match=r"leave \(0.6\) must be at most enter \(0.5\)"):
         SegmentSettings(leave=0.6)
+
+
+@pytest.mark.parametrize("span", [0.04, 1.0, 2.56])
+@pytest.mark.parametrize(("leave", "most"), [(0.3, 1.0), (0.5, 0.0)])
+def test_a_label_between_unknown_parts_is_longer_by_a_known_time(span, leave, most):
+    """Of windows that see the action from 5 to 10 s: at each end at most a quarter of window and smoothing (docs)."""
+    step, smoothing, number = 0.04, 1.0, 500
+    centres_W = np.arange(number) * step
+    share_W = np.clip((np.minimum(centres_W + span / 2, 10) - np.maximum(centres_W - span / 2, 5)) / span, 0, 1)
+    scores_WK = np.full((number, 20), (1 - share_W[:, None]) / 20)
+    scores_WK[:, 0] += share_W
+    settings = SegmentSettings(smooth=smoothing, leave=leave)
+    segments = find_segments(scores_WK, [f"{k}" for k in range(20)], settings, step=step, seconds=20.0)
+    (segment,) = (one for one in segments if one.label != UNKNOWN)
+    assert abs(5 - segment.start) <= most * (span + smoothing) / 4 + 2 * step
+    assert abs(segment.stop - 10) <= most * (span + smoothing) / 4 + 2 * step

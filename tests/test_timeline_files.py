@@ -15,9 +15,9 @@ from i3d.timelines import scores
 from i3d.video.reader import open_video
 from support.commands import run_here
 from support.finetuning_runs import frames_of, save_tiny
+from support.long_videos import COLOURS, LABELS, scores_of_colours
 from support.processes import locked_in_another_process
 from support.rendering import encode, render, set_display_matrix
-from test_timeline_formats import COLOURS, LABELS, scores_of_colours
 
 RECORD, LOG = folders.RECORD, ".timelines.resume"
 SUFFIX = {"srt": ".srt", "vtt": ".vtt", "eaf": ".eaf", "chapters": ".mp4"}

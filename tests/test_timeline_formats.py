@@ -14,7 +14,6 @@ import av
 import numpy as np
 import pysubs2
 import pytest
-import torch
 import webvtt
 from pympi.Elan import Eaf
 
@@ -24,31 +23,11 @@ from i3d.data.segments.write import SUFFIXES, write_segments
 from i3d.timelines import scores
 from support.commands import run_here
 from support.finetuning_runs import save_tiny
-from support.long_videos import write_long
+from support.long_videos import COLOURS, GREY, LABELS, scores_of_colours, write_long
 
-GREY = (128, 128, 128)
-COLOURS = {
-    "walk & jump": (230, 20, 20),
-    '日本, "x"': (20, 230, 20),
-    "7": (20, 20, 230),
-    "run": (230, 230, 20),
-    "sit": (20, 230, 230),
-}
-LABELS = (*COLOURS, *(f"other {number}" for number in range(15)))
-PALETTE = np.array([*COLOURS.values(), GREY])
 SECONDS, STRIDE = 600, 0.5
 KINDS = ("25", "29.97", "variable")
 FORMATS = ("activitynet", "csv", "tsv", "srt", "vtt", "eaf", "label-studio", "chapters")
-
-
-def scores_of_colours(_engine, clips_WTHWC, _preprocessing):
-    """Logits whose probabilities are the shares of each colour; grey is shared by all labels."""
-    means_WT3 = clips_WTHWC[:, :, ::8, ::8].numpy().mean(axis=(2, 3))
-    nearest_WT = ((means_WT3[:, :, None] - PALETTE) ** 2).sum(axis=-1).argmin(axis=-1)
-    shares_WK = (nearest_WT[..., None] == np.arange(len(LABELS))).mean(axis=1)
-    shares_WK[:, len(COLOURS)] = 0  # grey
-    rest_W1 = 1 - shares_WK.sum(axis=1, keepdims=True)
-    return torch.from_numpy(np.log(shares_WK + rest_W1 / len(LABELS) + 1e-6))
 
 
 def parts_of(random):

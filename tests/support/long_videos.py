@@ -1,12 +1,26 @@
-"""Long videos that are cheap to render: each frame is encoded once, and its packet written many times."""
+"""Long videos of colours that are cheap to render, and scores of these colours in place of a network's.
+
+Each frame is encoded once, and its packet written many times.
+"""
 
 from fractions import Fraction
 
 import av
 import numpy as np
+import torch
 
 TICK = Fraction(1, 60_000)  # in which 1/25 s, 1001/30000 s and milliseconds are whole
 KINDS = 4  # different frames of a colour
+GREY = (128, 128, 128)
+COLOURS = {
+    "walk & jump": (230, 20, 20),
+    '日本, "x"': (20, 230, 20),
+    "7": (20, 20, 230),
+    "run": (230, 230, 20),
+    "sit": (20, 230, 230),
+}
+LABELS = (*COLOURS, *(f"other {number}" for number in range(15)))
+PALETTE = np.array([*COLOURS.values(), GREY])
 
 
 def still_packets(colour, *, height=32, width=32):
@@ -40,3 +54,13 @@ def write_long(path, colours, durations):
             out.mux(packet)
             time += duration
     return path
+
+
+def scores_of_colours(_engine, clips_WTHWC, _preprocessing):
+    """Logits whose probabilities are the shares of each colour; grey is shared by all labels."""
+    means_WT3 = clips_WTHWC[:, :, ::8, ::8].numpy().mean(axis=(2, 3))
+    nearest_WT = ((means_WT3[:, :, None] - PALETTE) ** 2).sum(axis=-1).argmin(axis=-1)
+    shares_WK = (nearest_WT[..., None] == np.arange(len(LABELS))).mean(axis=1)
+    shares_WK[:, len(COLOURS)] = 0  # grey
+    rest_W1 = 1 - shares_WK.sum(axis=1, keepdims=True)
+    return torch.from_numpy(np.log(shares_WK + rest_W1 / len(LABELS) + 1e-6))
