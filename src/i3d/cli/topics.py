@@ -47,7 +47,7 @@ TOPICS: Final = (
     Topic("camera", "", "live video: use ffmpeg to record a part, or MMAction2's webcam demo"),
     Topic(
         "when",
-        "`i3d timeline clip.mp4 --out segments.csv`: segments; `--annotate out.mp4` draws them; features for other models",
+        "`i3d timeline clip.mp4 --out segments.csv`, `--annotate out.mp4` draws; features for other models",
         "networks trained to localise: use ActionFormer or OpenTAD",
     ),
     Topic("where", "", "who does what: use MMAction2 (AVA); objects: Ultralytics YOLO"),
