@@ -30,6 +30,8 @@ FILES = {  # command, option (empty: an argument): words of a command that would
     ("timeline", "--out"): "clip.mp4 --out OUT.csv",
     ("timeline", "--annotate"): "clip.mp4 --annotate OUT.mp4",
     ("timeline", "--plot"): "clip.mp4 --plot OUT.png",
+    ("explain", "--out"): "clip.mp4 --out OUT.gif",
+    ("explain", "--plot"): "clip.mp4 --plot OUT.png",
     ("plot", "--out"): "log.jsonl --out OUT.png",
     ("data list", "--out"): "clips.csv --out OUT.txt",
     ("data split", "--out"): "clips.csv --out OUT.jsonl",

@@ -1,6 +1,7 @@
 from . import data as data
 from . import diagnostics as diagnostics
 from . import evaluation as evaluation
+from . import explanations as explanations
 from . import features as features
 from . import finetuning as finetuning
 from . import inference as inference
@@ -16,6 +17,8 @@ from .errors import InputError as InputError
 from .errors import VideoError as VideoError
 from .errors import WeightsError as WeightsError
 from .evaluation.evaluate import evaluate as evaluate
+from .explanations.api import explain as explain
+from .explanations.explanation import Explanation as Explanation
 from .finetuning.finetune import finetune as finetune
 from .inference.predict_many import predict as predict
 from .inference.predict_many import predict_many as predict_many

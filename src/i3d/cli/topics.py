@@ -54,7 +54,10 @@ TOPICS: Final = (
     Topic("skeletons", "", "poses: use MMAction2's PoseC3D or PYSKL"),
     Topic("audio", "", "sound: use PANNs, or AST of Hugging Face transformers"),
     Topic("text", "", "search and classes by words: use X-CLIP of Hugging Face transformers"),
-    Topic("explain", "`i3d test my --data clips.csv --frame-order frozen`: motion or scenery", "heat maps: use Captum"),
+    Topic(
+        "explain",
+        "`i3d explain clip.mp4 --plot why.png`: map, curve; `i3d test my --data clips.csv --frame-order frozen`",
+    ),
     Topic("FVD", "", "distance between sets of videos: use cd-fvd"),
     Topic("export", "`i3d convert my mine.safetensors`: one file", "ONNX, TensorRT: use `torch.onnx.export`"),
     Topic("server", "", "HTTP: use FastAPI with `i3d.Predictor`, or NVIDIA Triton"),

@@ -7,6 +7,7 @@ from .evaluations import (
     print_metrics,
     print_protocols,
 )
+from .explanations import print_explanation
 from .progress import ProgressBar
 from .results import (
     PredictionLines,
@@ -47,6 +48,7 @@ __all__ = [
     "print_data_speed",
     "print_description",
     "print_evaluation",
+    "print_explanation",
     "print_extraction",
     "print_frame_orders",
     "print_fusion",

@@ -1,4 +1,5 @@
 from . import data as data
+from . import explain as explain
 from . import features as features
 from . import finetune as finetune
 from . import flow as flow
