@@ -3,10 +3,12 @@
 Its data sets place second t at row (t x fps - num_frames / 2) / feat_stride (`libs/datasets/anet.py`).
 """
 
+from dataclasses import replace
 from typing import Final
 
+from i3d.errors import counted, printable
 from i3d.features.layouts.layout import ARRAYS
-from i3d.features.layouts.listed import VERSION, Listing, SmallFiles, json_bytes, seconds_of
+from i3d.features.layouts.listed import VERSION, ListedVideo, Listing, SmallFiles, json_bytes, seconds_of
 
 ANNOTATIONS: Final = "annotations.json"
 CONFIG: Final = "config.yaml"
@@ -14,21 +16,34 @@ CONFIG: Final = "config.yaml"
 
 def encode_actionformer(listing: Listing) -> SmallFiles:
     """The annotations and the configuration."""
-    classes, fps = listing.classes, listing.settings.fps
+    fps = listing.settings.fps
+    assert fps is not None
+    row, stride = listing.first_row, listing.settings.stride
+    num_frames = row.first + row.stop  # twice the middle of the first row
+
+    def is_usable(video: ListedVideo) -> bool:
+        """Training fails on a video without a segment that begins before the end of its rows."""
+        end = (len(video.rows) * stride + num_frames / 2) / fps
+        return video.subset != "training" or any(one.start < end for one in video.segments)
+
+    videos = tuple(filter(is_usable, listing.videos))
+    notes = []
+    if useless := [video for video in listing.videos if not is_usable(video)]:
+        what = f"{counted(len(useless), 'training video')} without segments within its rows not listed"
+        notes.append(f"{what}, such as {printable(useless[0].name)}: ActionFormer cannot train on them")
+    classes = replace(listing, videos=videos).classes
     database = {
         video.name: {
             "subset": video.subset,
-            "duration": seconds_of(video, listing.settings.fps),
+            "duration": seconds_of(video, fps),
             "fps": fps,
             "annotations": [
                 {"segment": [one.start, one.stop], "label": one.label, "label_id": classes.index(one.label)}
                 for one in video.segments
             ],
         }
-        for video in listing.videos
+        for video in videos
     }
-    row, stride = listing.first_row, listing.settings.stride
-    num_frames = row.first + row.stop  # twice the middle of the first row
     lines = [
         "# Features for ActionFormer, by i3d. The other settings: configs/thumos_i3d.yaml of ActionFormer.",
         "# Its data set anet reads rows of any number and every class; thumos leaves class 4 out.",
@@ -53,5 +68,5 @@ def encode_actionformer(listing: Listing) -> SmallFiles:
             CONFIG: ("\n".join(lines) + "\n").encode(),
         },
         rows=f"feat_stride: {stride}, num_frames: {num_frames}, default_fps: {fps:g}, input_dim: {listing.shape[-1]}",
-        notes=[],
+        notes=notes,
     )

@@ -100,8 +100,7 @@ class LayoutPlan:
             with recorded_files(self.out, self.out / RECORD) as folder:
                 for name, part in files.contents.items():
                     write_atomically(folder / name, part)
-        listed = f"{describe_subsets(listing)} listed in {printable(str(self.out))}"
-        log.info("%s; %s", listed, files.rows)
+        log.info("%s in %s; %s", describe_subsets(listing), printable(str(self.out)), files.rows)
         return replace(files, notes=[*notes, *files.notes])
 
     def _listing(self, targets: Sequence[FeatureFile]) -> tuple[Listing, list[str]]:
