@@ -503,3 +503,12 @@ def test_the_network_is_what_a_row_is(place, tmp_path):
          place / "m.safetensors"]
     )  # fmt: skip
     assert (tmp_path / "o" / "features" / "one.npy").read_bytes() == (tmp_path / "p" / "one.npy").read_bytes()
+
+
+def test_a_video_of_a_table_has_one_split(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("video,label,start,stop,split\na.mp4,x,0,1,val\na.mp4,y,1,2,Validation\nb.mp4,x,0,1,\n")
+    assert [(video.video, video.split) for video in read_segments(path)] == [("a.mp4", "val"), ("b.mp4", "")]
+    path.write_text("video,label,start,stop,split\na.mp4,x,0,1,val\na.mp4,y,1,2,train\n")
+    with pytest.raises(InputError, match=r"t.csv:3: 'a.mp4': splits 'val' and 'train'; a video has one"):
+        read_segments(path)
