@@ -113,8 +113,8 @@ PUBLIC = {  # everything else may change
     "evaluation": "Evaluation EvaluationOptions Metrics SegmentScores average_views compute_metrics "
                   "confusion_matrix evaluate_protocols mean_class_accuracy read_evaluations score_segments "
                   "select_protocols top_k_accuracy write_report",
-    "features": "FeatureExtractor VideoFeatures compare_features extract_features load_extractor "
-                "read_features",
+    "features": "FeatureExtractor VideoFeatures compare_features extract_features extract_layout layout_settings "
+                "load_extractor read_features",
     "finetuning": "DataIssue DatasetStats Decision FinetuneConfig FinetuneOptions FinetuneResult",
     "inference": "AnnotatedVideo LabelScore Prediction Predictions Predictor TwoStreams VideoLogits annotate_video "
                  "annotate_videos",

@@ -29,7 +29,7 @@ TOPICS: Final = (
     Topic("test", "`i3d test my --data clips.csv --report report.html`: any protocol, exact resume, reports"),
     Topic(
         "features",
-        "`i3d features clip.mp4 --out features`: any layer, windows, crops, rates; npy, npz, HDF5, Parquet",
+        "`i3d features clip.mp4 --out features`: any layer, window, rate; HDF5; `--layout` of ActionFormer, OpenTAD",
     ),
     Topic("flow", "`i3d flow clip.mp4 --out flow`: TV-L1, DIS, Farneback", "learned flow: use RAFT of torchvision"),
     Topic(
