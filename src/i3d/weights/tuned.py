@@ -1,4 +1,4 @@
-"""Write into a checkpoint how segments are found. Its weights stay as they are stored."""
+"""Write into a checkpoint how segments are found. Its weights stay as they are stored, bit by bit."""
 
 import os
 from pathlib import Path
