@@ -6,8 +6,8 @@ The clips of each person (four actions, each also mirrored) become one video, in
 2 to 5 s, before the first clip and behind the last too, the person stands still: the last frame of one clip, then the
 first one of the next, with noise of a camera. Nobody labels them. The persons are divided:
 
-- train: p0, p1, p3, p4. `i3d train --data train.json --background --flip off`, at 112 x 112 pixels: the clips have
-  64 x 64, and their mirror images are among them.
+- train: p0, p1, p3, p4. `i3d train --data train.json --background --flip off`, with windows of 16 x 4 frames of 200 x
+  200 pixels: a fifth of the time of 64 frames of 224 x 224. Mirror images are among the clips already.
 - tune: p6, p7. `i3d timeline --tune tune.json`.
 - test: p2, p5, p8, whose windows are scored once; segments by default settings and by the tuned ones.
 
@@ -31,25 +31,31 @@ import numpy.typing as npt
 import torch
 from result_files import machine_name, result_path, write_csv
 
+from i3d.data.resume import ResumeLog
 from i3d.data.segments.read import read_segments
 from i3d.data.segments.segment import VideoSegments
 from i3d.data.segments.write import write_segments
 from i3d.evaluation import score_segments
 from i3d.inference import Predictor
-from i3d.recipes.segments import SegmentSettings, completed
-from i3d.timelines.find import TimelineFinder, TimelineOptions
+from i3d.recipes.segments import SegmentSettings
+from i3d.timelines.find import BETWEEN, Block, ScoredVideo, TimelineFinder, TimelineOptions
+from i3d.timelines.segmentation import find_segments
 from i3d.video.base import FrameHWC
 from i3d.video.reader import open_video
 from i3d.video.writer import write_video
+from i3d.weights.checkpoint import load_checkpoint
 
 PERSONS: Final = {"train": ("p0", "p1", "p3", "p4"), "tune": ("p6", "p7"), "test": ("p2", "p5", "p8")}
 FPS: Final = 25
 GAP: Final = (2.0, 5.0)  # seconds
 NOISE: Final = 2.0  # standard deviation, of 255
 METRICS: Final = ("mean_average_precision@0.5", "mean_average_precision", "f1@50", "event_f1", "frame_accuracy")
-TRAIN: Final = (
-    "--flip", "off", "--set", "preprocessing.short_side=112", "--set", "preprocessing.crop=112"
-)  # fmt: skip
+SETTINGS: Final = {
+    "preprocessing.short_side": 200,
+    "preprocessing.crop": 200,
+    "protocol.clip_len": 16,
+    "protocol.frame_interval": 4,
+}
 Clip = tuple[str, npt.NDArray[np.uint8]]  # label and frames
 
 
@@ -73,28 +79,45 @@ def main() -> None:
 def measure(folder: Path) -> list[dict[str, Any]]:
     """Train and tune by the commands of a user, then test; a row of metrics for each settings."""
     model, tuned = folder / "model", folder / "tuned.safetensors"
-    i3d("train", "--data", folder / "train.json", "--background", "--work-dir", model, "--yes", *TRAIN)
+    flags = ["--flip", "off", *(word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}"))]
+    i3d("train", "--data", folder / "train.json", "--background", "--work-dir", model, "--yes", *flags)
     if not tuned.exists():
         videos = sorted((folder / "tune").glob("*.mp4"))
         i3d("timeline", *videos, "--model", model, "--tune", folder / "tune.json", "--tune-out", tuned)
-    predictor, truth = Predictor(tuned), read_segments(folder / "test.json")
-    tuned_finder, finder = (TimelineFinder(predictor, TimelineOptions(use_tuned=use)) for use in (True, False))
-    videos = sorted((folder / "test").glob("*.mp4"))
-    scored = [finder.score(str(path)) for path in videos]
+    scored, truth = score_test(folder), read_segments(folder / "test.json")
+    card = load_checkpoint(tuned)[1]
+    if card.timeline is None:
+        raise ValueError(f"{tuned}: is not tuned")
     rows = []
-    for settings, one in (("default", finder), ("tuned", tuned_finder)):
-        segments = [one.find(video.scores_WK, video.windows, seconds=video.seconds) for video in scored]
+    for name, settings in (("default", SegmentSettings()), ("tuned", card.timeline.settings)):
         predicted = [
-            VideoSegments(video.path, parts, video.seconds) for video, parts in zip(scored, segments, strict=True)
+            VideoSegments(
+                one.path,
+                find_segments(
+                    one.scores_WK.astype(np.float64), card.labels, settings, step=one.windows.step, seconds=one.seconds
+                ),
+                one.seconds,
+            )
+            for one in scored
         ]
-        write_segments(folder / f"{settings}.json", predicted, force=True)
+        write_segments(folder / f"{name}.json", predicted, force=True)
         scores = score_segments(predicted, truth)
-        values = {name: round(value, 4) for name in METRICS if (value := scores.value(name)) is not None}
-        chosen = dict(completed(SegmentSettings(), one.tuned))
+        values = {metric: round(value, 4) for metric in METRICS if (value := scores.value(metric)) is not None}
         counts = {"videos": scores.num_videos, "segments": scores.num_true}
-        rows.append({"settings": settings, **counts, **values, **chosen})
+        rows.append({"settings": name, **counts, **values, **dict(settings)})
         print(rows[-1], flush=True)
     return rows
+
+
+def score_test(folder: Path) -> list[ScoredVideo]:
+    """The windows of the tested videos; their scores are logged in the folder, and reused."""
+    finder = TimelineFinder(Predictor(folder / "model"), TimelineOptions())
+    paths = [str(path) for path in sorted((folder / "test").glob("*.mp4"))]
+    with ResumeLog[Block](
+        folder / "scores", finder.settings, paths,
+        encode=dict, decode=dict, item_of=lambda key: key.partition(BETWEEN)[0],
+    ) as log:  # fmt: skip
+        return [finder.score(path, log=log) for path in paths]
 
 
 def i3d(*words: str | Path) -> None:

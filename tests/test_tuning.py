@@ -261,6 +261,15 @@ def test_options_that_do_not_fit_are_refused(place, words, message):
     assert (result.returncode, message in result.stderr) == (2, True), result.stderr
 
 
+def test_a_video_that_cannot_be_read_ends_the_choice(place):
+    (place / "v" / "2.mp4").write_bytes(b"no video")
+    before = (place / "run" / "best.safetensors").read_bytes()
+    result = command("v", "--model", "run", "--tune", "gt.json")
+    assert (result.returncode, result.stdout) == (3, ""), result.stderr
+    assert "v/2.mp4" in result.stderr
+    assert (place / "run" / "best.safetensors").read_bytes() == before
+
+
 def test_annotated_videos_that_are_not_given_and_those_of_training_are_named(place):
     truth = [segments(split="train"), segments(video="v/1.mp4"), segments(video="v/2.mp4")]
     data = {"database": {one.video: {"subset": one.split or "validation", "duration": 6.0, "annotations": [

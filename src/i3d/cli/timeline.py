@@ -25,19 +25,19 @@ class SegmentOptions:
     """How segments are found in scores. What is left open is that of the checkpoint (--tune), or the default."""
 
     smooth: Annotated[float | None, Parameter(validator=HOUR)] = None
-    """Seconds over which scores are averaged (default: 1)."""
+    """Seconds over which scores are averaged (default: the model's, or 1)."""
 
     enter: Annotated[float | None, Parameter(validator=Within(0, 1))] = None
-    """Score from which a label begins (default: 0.5)."""
+    """Score from which a label begins (default: the model's, or 0.5)."""
 
     leave: Annotated[float | None, Parameter(validator=Within(0, 1))] = None
-    """Score below which it ends (default: 0.3)."""
+    """Score below which it ends (default: the model's, or 0.3)."""
 
     min_length: Annotated[float | None, Parameter(validator=HOUR)] = None
-    """Seconds; shorter segments are dropped (default: 0.5)."""
+    """Seconds; shorter segments are dropped (default: the model's, or 0.5)."""
 
     min_gap: Annotated[float | None, Parameter(validator=HOUR)] = None
-    """Seconds; shorter gaps in a label are filled (default: 0.5)."""
+    """Seconds; shorter gaps in a label are filled (default: the model's, or 0.5)."""
 
 
 @Parameter(name="*", group=TUNING)

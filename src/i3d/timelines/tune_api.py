@@ -93,8 +93,8 @@ def tuned_segments(tuning: Tuning, options: TimelineOptions) -> TunedSegments:
     return TunedSegments(
         settings=tuning.settings,
         metric=tuning.metric,
-        value=tuning.value,
-        held_out=tuning.held_out,
+        value=min(tuning.value, 1.0),  # a mean of fractions may be above by the last digit
+        held_out=None if tuning.held_out is None else min(tuning.held_out, 1.0),
         num_videos=tuning.num_videos,
         window_seconds=options.span,
         stride_seconds=options.step,
