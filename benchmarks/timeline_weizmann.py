@@ -71,42 +71,43 @@ def main() -> None:
         folder = asked.work_dir or Path(temporary)
         for split, persons in PERSONS.items():
             render_split(folder, split, persons, asked.list, seed=asked.seed)
-        rows = measure(folder)
-    write_csv(out, rows)
+        rows = []
+        for row in measure(folder):
+            rows.append(row)
+            write_csv(out, rows)
+            print(row, flush=True)
     print(f"{machine_name(torch.get_num_threads())}: {out}")
 
 
-def measure(folder: Path) -> list[dict[str, Any]]:
-    """Train and tune by the commands of a user, then test; a row of metrics for each settings."""
+def measure(folder: Path) -> Iterator[dict[str, Any]]:
+    """Train, test, tune and test by the commands of a user; a row of metrics for each settings."""
     model, tuned = folder / "model", folder / "tuned.safetensors"
     flags = ["--flip", "off", *(word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}"))]
     i3d("train", "--data", folder / "train.json", "--background", "--work-dir", model, "--yes", *flags)
+    scored, labels = score_test(folder), load_checkpoint(model / "best.safetensors")[1].labels
+    yield row_of(folder, "default", SegmentSettings(), scored, labels)
     if not tuned.exists():
         videos = sorted((folder / "tune").glob("*.mp4"))
         i3d("timeline", *videos, "--model", model, "--tune", folder / "tune.json", "--tune-out", tuned)
-    scored, truth = score_test(folder), read_segments(folder / "test.json")
-    card = load_checkpoint(tuned)[1]
-    if card.timeline is None:
-        raise ValueError(f"{tuned}: is not tuned")
-    rows = []
-    for name, settings in (("default", SegmentSettings()), ("tuned", card.timeline.settings)):
-        predicted = [
-            VideoSegments(
-                one.path,
-                find_segments(
-                    one.scores_WK.astype(np.float64), card.labels, settings, step=one.windows.step, seconds=one.seconds
-                ),
-                one.seconds,
-            )
-            for one in scored
-        ]
-        write_segments(folder / f"{name}.json", predicted, force=True)
-        scores = score_segments(predicted, truth)
-        values = {metric: round(value, 4) for metric in METRICS if (value := scores.value(metric)) is not None}
-        counts = {"videos": scores.num_videos, "segments": scores.num_true}
-        rows.append({"settings": name, **counts, **values, **dict(settings)})
-        print(rows[-1], flush=True)
-    return rows
+    chosen = load_checkpoint(tuned)[1].timeline
+    assert chosen is not None
+    yield row_of(folder, "tuned", chosen.settings, scored, labels)
+
+
+def row_of(
+    folder: Path, name: str, settings: SegmentSettings, scored: Sequence[ScoredVideo], labels: Sequence[str]
+) -> dict[str, Any]:
+    """The metrics of the tested videos; their segments are written to the folder."""
+    predicted = []
+    for one in scored:
+        scores_WK = one.scores_WK.astype(np.float64)
+        segments = find_segments(scores_WK, labels, settings, step=one.windows.step, seconds=one.seconds)
+        predicted.append(VideoSegments(one.path, segments, one.seconds))
+    write_segments(folder / f"{name}.json", predicted, force=True)
+    scores = score_segments(predicted, read_segments(folder / "test.json"))
+    values = {metric: round(value, 4) for metric in METRICS if (value := scores.value(metric)) is not None}
+    counts = {"videos": scores.num_videos, "segments": scores.num_true}
+    return {"settings": name, **counts, **values, **dict(settings)}
 
 
 def score_test(folder: Path) -> list[ScoredVideo]:
