@@ -104,9 +104,9 @@ PUBLIC = {  # everything else may change
     "": "ComputeConfig Explanation I3DError InputError LabelScore Prediction Predictions Predictor Progress "
         "Timeline TwoStreams VideoError WeightsError __version__ convert data diagnostics evaluate evaluation "
         "explain explanations features finetune finetuning inference load_model models predict predict_many "
-        "recipes timeline timelines train training video weights",
+        "recipes timeline timelines train training tune_timeline video weights",
     "explanations": "ActivationMap Explanation OcclusionCurve PerturbationScores draw_explanation explain",
-    "timelines": "SegmentSettings Timeline annotate_timeline find_segments timeline",
+    "timelines": "SegmentSettings Timeline Tuning annotate_timeline find_segments timeline tune_timeline",
     "data": "Annotations Clip ClipDataset ClipLoader TestView TrainView check_annotations read_annotations "
             "split_annotations write_annotations",
     "diagnostics": "Configuration check_installation describe_model list_models measure_data measure_model",

@@ -21,8 +21,9 @@ COMMANDS = {  # all flags without their dashes
         "runtime stream-weights streams top-k"
     ),
     "timeline": (
-        "annotate cache classes device enter flow-method force frames-fps json labels leave max-decode-lag min-gap "
-        "min-length model out plot precision recipe runtime segment-format smooth stride-seconds window-seconds"
+        "annotate cache classes device enter flow-method force frames-fps json labels leave list-fps max-decode-lag "
+        "min-gap min-length model out plot precision recipe runtime segment-format smooth stride-seconds tune tune-by "
+        "tune-out window-seconds"
     ),
     "explain": (
         "cache classes curve-only device flow-method force frames-fps hide-frames json label layer max-decode-lag "

@@ -32,6 +32,7 @@ FILES = {  # command, option (empty: an argument): words of a command that would
     ("timeline", "--plot"): "clip.mp4 --plot OUT.png",
     ("explain", "--out"): "clip.mp4 --out OUT.gif",
     ("explain", "--plot"): "clip.mp4 --plot OUT.png",
+    ("timeline", "--tune-out"): "clip.mp4 --tune clips.csv --tune-out OUT.safetensors",
     ("plot", "--out"): "log.jsonl --out OUT.png",
     ("data list", "--out"): "clips.csv --out OUT.txt",
     ("data split", "--out"): "clips.csv --out OUT.jsonl",

@@ -29,6 +29,7 @@ from .inference.predictor import Predictor as Predictor
 from .inference.two_stream import TwoStreams as TwoStreams
 from .timelines.api import timeline as timeline
 from .timelines.find import Timeline as Timeline
+from .timelines.tune_api import tune_timeline as tune_timeline
 from .training.train import train as train
 from .utils.device import ComputeConfig as ComputeConfig
 from .utils.progress import Progress as Progress

@@ -32,6 +32,7 @@ from .results import (
 from .segments import print_segment_scores
 from .tables import print_json, print_result, print_table
 from .timelines import print_timeline
+from .tuning import print_tuning
 
 __all__ = [
     "PredictionLines",
@@ -66,4 +67,5 @@ __all__ = [
     "print_table",
     "print_timeline",
     "print_training",
+    "print_tuning",
 ]

@@ -10,3 +10,4 @@ from . import setup as setup
 from . import test as test
 from . import timeline as timeline
 from . import train as train
+from . import tune as tune
