@@ -147,9 +147,11 @@ def choose(
         norms: Norms = pick("norms", "frozen", "only the classifier is trained")
     else:
         training, norms = _layer_settings(training, stats, pick, on_cpu=on_cpu)
-    network = recipe.network.model_copy(
-        update={"num_classes": len(stats.classes), **_head_pooling(recipe, pick, settings)}
-    )
+    changes = {"num_classes": len(stats.classes), **_head_pooling(recipe, pick, settings)}
+    if train_layers != "head":
+        changes["dropout"] = 0.0
+        pick.add("--set network.dropout", "0", "the classifier was fitted without it, and would be wrong with it")
+    network = recipe.network.model_copy(update=changes)
     frozen = _frozen_stages(network) if train_layers == "last" else ()
     resolved = Recipe(
         name=f"finetune_{train_layers}",

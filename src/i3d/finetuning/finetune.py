@@ -256,6 +256,8 @@ def _train_and_test(
             tuner.add_familiarity(work_dir / BEST)
     if split.test and not stop_signal:
         evaluation = tuner.test(features, head, split.test, work_dir / BEST)
+        if trains_layers and not (gain or split.validation):
+            gain = tuner.gain_of_test(features, head, evaluation)
     of_folds, train_top1 = None, None
     if split.head_folds_N is not None and not stop_signal:
         of_folds = tuner.cross_validate_head(features, split.head_folds_N)

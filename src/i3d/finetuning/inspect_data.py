@@ -75,12 +75,16 @@ def inspect_clips(
 
     Clips keep a split that they have. If some have none and there are no validation clips, a fraction of them is drawn
     for validation, by groups; clips with the same content stay together. None is drawn where the split `test` is tested
-    on and no layers are trained, as the classifier alone is not validated.
+    on and no layers are trained, as the classifier alone is not validated. Where layers are trained and all clips have
+    a split, it is drawn from those for training: without validation, layers that make it worse would be the model.
 
     It is an InputError if more than the fraction `max_bad` (default: 0.1, or one clip) is unreadable, or an issue
     leaves nothing to train.
     """
-    if options.val_fraction is not None and not _lacks_validation(annotations):
+    has_validation = bool((annotations.splits_N == SPLITS.index("val")).any())
+    if options.val_fraction is not None and not (
+        _lacks_validation(annotations) or (trains_layers and not has_validation)
+    ):
         raise InputError(
             f"--val-fraction {options.val_fraction:g}: {annotations.source} has a split already; leave out one of them"
         )
@@ -107,6 +111,8 @@ def inspect_clips(
     check_num_bad(len(bad), len(report.rows), max_bad, next(iter(bad), ""))
     undivided = annotations.select(readable)
     clips = _split(undivided, fraction, pairs, seed=seed, is_divided=not options.cv_folds)
+    if fraction and trains_layers and not (clips.splits_N == SPLITS.index("val")).any():
+        clips = _draw_validation(clips, fraction, pairs, seed=seed)
     splits_N[readable] = clips.splits_N
     issues = find_data_issues(replace(annotations, splits_N=splits_N), report)
     if fatal := [issue.message for issue in issues if issue.is_fatal]:
@@ -340,6 +346,24 @@ def _split(
     for warning in warnings:
         log.warning(warning)
     return result
+
+
+def _draw_validation(
+    clips: Annotations, fraction: float, duplicates: list[tuple[int, int]], *, seed: int
+) -> Annotations:
+    """The clips, with a fraction of those for training for validation, by groups. No other clip changes its split."""
+    training = np.flatnonzero(clips.splits_N == SPLITS.index("train")).tolist()
+    place = {index: n for n, index in enumerate(training)}
+    alike = [(place[a], place[b]) for a, b in duplicates if a in place and b in place]
+    undivided = replace(clips.select(training), splits_N=np.full(len(training), -1, np.int8))
+    splits_N = clips.splits_N.copy()
+    splits_N[training] = split_annotations(undivided, val=fraction, seed=seed, alike=alike).annotations.splits_N
+    num_drawn = int((splits_N == SPLITS.index("val")).sum())
+    log.info(
+        f"no clip has the split val: {num_drawn} of {counted(len(training), 'training clip')} validate, so that layers "
+        "that do not help are not the model (--val-fraction 0: none)"
+    )
+    return replace(clips, splits_N=splits_N)
 
 
 def _trim_to_parts(report: DatasetReport, annotations: Annotations) -> DatasetReport:

@@ -294,6 +294,13 @@ class Finetuner:
             return None
         return LayerGain(f"{BEST_BY[key]} on validation clips", values[0], max(later, default=None), is_selected=True)
 
+    def gain_of_test(self, features: ClipFeatures, head: Head, evaluation: Evaluation) -> LayerGain:
+        """What training layers changed on the clips of the test, where none are for validation."""
+        indices = self.split.test
+        start = self._evaluation(score_clips(head, features, indices, self.config), indices, model="", sha256="")
+        metric = "mean average precision" if start.multi_label else "top-1 accuracy"
+        return LayerGain(f"{metric} on test clips", start.accuracy, evaluation.accuracy, is_selected=False)
+
     def cross_validate_head(
         self, features: ClipFeatures, folds_N: npt.NDArray[np.int64], chosen: Candidate | None = None
     ) -> Evaluation:
