@@ -103,7 +103,9 @@ def test_functions_fit_a_screen_and_files_a_sitting():
 PUBLIC = {  # everything else may change
     "": "ComputeConfig I3DError InputError LabelScore Prediction Predictions Predictor Progress Timeline TwoStreams "
         "VideoError WeightsError __version__ convert data diagnostics evaluate evaluation features finetune finetuning "
-        "inference load_model models predict predict_many recipes timeline timelines train training video weights",
+        "inference load_model models predict predict_many recipes stream streaming timeline timelines train "
+        "training video weights",
+    "streaming": "StreamLabel StreamStats stream",
     "timelines": "SegmentSettings Timeline annotate_timeline find_segments timeline",
     "data": "Annotations Clip ClipDataset ClipLoader TestView TrainView check_annotations read_annotations "
             "split_annotations write_annotations",

@@ -35,6 +35,7 @@ GENERAL: Final = Group("General", sort_key=99)
 COMMANDS: Final = (  # name, where it is declared, section
     ("predict", "predict:app", USE),
     ("timeline", "timeline:app", USE),
+    ("stream", "stream:app", USE),
     ("features", "features:app", USE),
     ("flow", "flow:app", USE),
     ("train", "train:app", LEARN),
@@ -53,7 +54,15 @@ COMMANDS: Final = (  # name, where it is declared, section
     ("help", "topics:app", ABOUT),
 )
 
-ONE_PROCESS: Final = ("flow", "data", "score", "fuse", "convert", "cache")  # they write, and do not divide their work
+ONE_PROCESS: Final = (
+    "stream",
+    "flow",
+    "data",
+    "score",
+    "fuse",
+    "convert",
+    "cache",
+)  # they write, and do not divide their work
 
 app = App(
     name="i3d",

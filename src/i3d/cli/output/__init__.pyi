@@ -29,12 +29,14 @@ from .results import (
     print_training,
 )
 from .segments import print_segment_scores
+from .streams import StreamLines
 from .tables import print_json, print_result, print_table
 from .timelines import print_timeline
 
 __all__ = [
     "PredictionLines",
     "ProgressBar",
+    "StreamLines",
     "log_notes",
     "log_unreadable",
     "print_catalogue",

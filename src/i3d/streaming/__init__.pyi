@@ -1,0 +1,3 @@
+from .api import stream as stream
+from .session import StreamLabel as StreamLabel
+from .statistics import StreamStats as StreamStats
