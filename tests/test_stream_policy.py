@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from i3d.streaming.budget import Measured, choose
 from i3d.streaming.buffer import Frame, SourceBuffer
 from i3d.streaming.resampling import MAX_HOLD, Resampler
+from i3d.streaming.results import LagLog
 from i3d.streaming.sources import backoff
-from i3d.streaming.statistics import LagLog
 from i3d.video.sampling import slot_at
 from support.examples import examples
 

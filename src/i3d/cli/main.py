@@ -54,15 +54,8 @@ COMMANDS: Final = (  # name, where it is declared, section
     ("help", "topics:app", ABOUT),
 )
 
-ONE_PROCESS: Final = (
-    "stream",
-    "flow",
-    "data",
-    "score",
-    "fuse",
-    "convert",
-    "cache",
-)  # they write, and do not divide their work
+# They write, or read what is live, and do not divide their work.
+ONE_PROCESS: Final = ("stream", "flow", "data", "score", "fuse", "convert", "cache")
 
 app = App(
     name="i3d",

@@ -1,3 +1,3 @@
 from .api import stream as stream
-from .session import StreamLabel as StreamLabel
-from .statistics import StreamStats as StreamStats
+from .results import StreamLabel as StreamLabel
+from .results import StreamStats as StreamStats

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from i3d.errors import InputError, check_not_empty
-from i3d.streaming.capture import Shared, StreamEvent
+from i3d.streaming.capture import Shared
 from i3d.streaming.names import Policy, parse_sources
+from i3d.streaming.results import StreamEvent, StreamLabel
 from i3d.streaming.scorer import WindowScorer
-from i3d.streaming.session import Stream, StreamLabel, StreamSettings, windows_of
+from i3d.streaming.session import Stream, StreamSettings, windows_of
 from i3d.streaming.sources import opened
 from i3d.utils.arguments import checks_types
 from i3d.utils.device import ComputeConfig

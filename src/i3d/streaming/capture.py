@@ -13,8 +13,8 @@ from i3d.recipes.settings import Preprocessing
 from i3d.streaming.buffer import Frame, SourceBuffer
 from i3d.streaming.names import LiveSource
 from i3d.streaming.resampling import Resampler
+from i3d.streaming.results import State, StreamEvent
 from i3d.streaming.sources import backoff, open_source
-from i3d.streaming.statistics import State
 from i3d.utils.prefetch import counts_as_producer
 from i3d.video.base import FrameHWC
 from i3d.video.live import LiveFrame, LiveVideo, PlayedFile
@@ -23,14 +23,6 @@ from i3d.video.transforms import center_crop
 
 STEADY_SECONDS: Final = 5.0  # a connection that lasted so long was a good one: waits begin again
 MAX_EVENTS: Final = 1000  # that wait to be reported
-
-
-@dataclass(frozen=True)
-class StreamEvent:
-    """Something that happened to a source: it was lost, it came back, its frames changed their size ..."""
-
-    source: str
-    what: str
 
 
 @dataclass

@@ -56,14 +56,17 @@ class WindowScorer:
         """The `k` most likely labels."""
         return best_labels(scores_K, self.weights.card.labels, k=k)
 
-    def seconds(self, *, batch: int, frames: int, clock: Callable[[], float] = time.perf_counter) -> float:
-        """The median time of a pass of `batch` windows of noise, after one that warms up."""
+    def warm_up(self, *, batch: int, frames: int) -> None:
+        """Run `batch` windows of noise: a first pass compiles and allocates, and takes longer than others."""
         crop, random = self.recipe.preprocessing.crop, np.random.default_rng(0)
-        clips = [random.integers(0, 256, (frames, crop, crop, 3), dtype=np.uint8) for _ in range(batch)]
+        self([random.integers(0, 256, (frames, crop, crop, 3), dtype=np.uint8) for _ in range(batch)], name="noise")
+
+    def seconds(self, *, batch: int, frames: int, clock: Callable[[], float] = time.perf_counter) -> float:
+        """The median time of a pass of `batch` windows, after one that warms up."""
+        self.warm_up(batch=batch, frames=frames)
         times = []
-        for number in range(ROUNDS + 1):
+        for _ in range(ROUNDS):
             start = clock()
-            self(clips, name="noise")
-            if number:
-                times.append(clock() - start)
+            self.warm_up(batch=batch, frames=frames)
+            times.append(clock() - start)
         return median(times)

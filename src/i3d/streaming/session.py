@@ -8,21 +8,20 @@ with opened(sources, shared.stop, speed=1) as videos:
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from i3d.errors import InputError, VideoError
-from i3d.inference.prediction import LabelScore
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.streaming.buffer import SourceBuffer, Window
-from i3d.streaming.capture import Capture, Shared, StreamEvent
+from i3d.streaming.capture import Capture, Shared
 from i3d.streaming.display import Display
 from i3d.streaming.names import LiveSource, Policy
+from i3d.streaming.results import LagLog, StreamEvent, StreamLabel, StreamStats
 from i3d.streaming.scorer import WindowScorer
 from i3d.streaming.sources import NETWORK_SECONDS
-from i3d.streaming.statistics import LagLog, StreamStats
 from i3d.timelines.scores import SlidingWindows, sliding_windows
 from i3d.video.live import Clock, LiveVideo
 
@@ -49,31 +48,6 @@ class StreamSettings:
                 raise InputError(f"{name} {value:g}: must be above 0")
         if self.top_k < 1:
             raise InputError(f"top_k {self.top_k}: must be at least 1")
-
-
-@dataclass(frozen=True)
-class StreamLabel:
-    """The most likely labels of a window of one source, best first."""
-
-    source: str
-    predictions: tuple[LabelScore, ...]
-    seconds: float  # when the newest frame arrived, since the start of the stream
-    time: str  # when it was labelled, by the clock of the system (UTC)
-    lag: float  # seconds from the arrival of the newest frame to the label
-    window_age: float  # seconds from the arrival of the oldest frame to the label
-    first_pts: float | None  # time stamps of the source, in seconds; None: it has none
-    last_pts: float | None
-    is_padded: bool  # the source ended before the window was full: its last frame is repeated
-
-    @property
-    def top1(self) -> LabelScore:
-        """The most likely label."""
-        return self.predictions[0]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        values = asdict(self)
-        return {k: round(value, 4) if isinstance(value, float) else value for k, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -134,6 +108,7 @@ class Stream:
 
     def run(self) -> Iterator[StreamLabel | StreamStats | StreamEvent]:
         """Labels as they are computed, statistics of each source once a second, and events; until all sources end."""
+        self._scorer.warm_up(batch=len(self._captures), frames=self.windows[0].frames)
         self._start = self._clock()
         next_tick = self._start + TICK_SECONDS
         for capture in self._captures:

@@ -92,18 +92,17 @@ def open_address(address: str, *, protocols: str, max_pixels: str, seconds: floa
     return av.open(
         address,
         mode="r",
-        options={**_live_options(max_pixels), "protocol_whitelist": protocols, "rtsp_transport": "tcp"},
+        options={  # "nobuffer" forgets what was read to find the streams: it is older than what follows
+            **_live_options(max_pixels), "protocol_whitelist": protocols, "rtsp_transport": "tcp", "fflags": "nobuffer",
+        },
         timeout=(seconds, seconds),
         metadata_errors="replace",
     )
 
 
 def _live_options(max_pixels: str) -> dict[str, str]:
-    """Live sources: frames come at once, and little is read before the first."""
-    formats = f"{FORMATS},{LIVE_FORMATS}"
-    return {
-        "format_whitelist": formats, "max_pixels": max_pixels, "fflags": "nobuffer", "analyzeduration": "1000000",
-    }  # fmt: skip
+    """Of live sources, little is read before the first frame: a second, by their time stamps."""
+    return {"format_whitelist": f"{FORMATS},{LIVE_FORMATS}", "max_pixels": max_pixels, "analyzeduration": "1000000"}
 
 
 def _open(path: Path, name: str) -> io.FileIO:

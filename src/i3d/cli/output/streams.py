@@ -1,19 +1,12 @@
 """What a stream prints: a line of each source a second, or JSON lines. This module does not import PyTorch."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from i3d.cli.messages import log
 from i3d.cli.output.timelines import clock
 from i3d.errors import counted, printable
-
-if TYPE_CHECKING:
-    from i3d.streaming.capture import StreamEvent
-    from i3d.streaming.session import StreamLabel
-    from i3d.streaming.statistics import StreamStats
+from i3d.streaming.results import StreamEvent, StreamLabel, StreamStats
 
 ENDED = ("ended", "failed")
 
@@ -28,9 +21,9 @@ class StreamLines:
 
     def add(self, item: StreamLabel | StreamStats | StreamEvent) -> None:
         """The next item of a stream."""
-        if hasattr(item, "what"):
+        if isinstance(item, StreamEvent):
             self._event(item)
-        elif hasattr(item, "predictions"):
+        elif isinstance(item, StreamLabel):
             self._last[item.source] = item
             self._print_json("label", item)
         elif item.source not in self._ended:

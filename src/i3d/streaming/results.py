@@ -1,9 +1,14 @@
-"""How far labels are behind, and how many frames were dropped. Times are arguments: no clock is read here."""
+"""What a stream yields: labels, events, and how far labels are behind and how many frames were dropped.
+
+Times are arguments: no clock is read here.
+"""
 
 from collections import deque
 from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any, Final, Literal
+
+from i3d.inference.prediction import LabelScore
 
 LAGS: Final = 1000  # the newest, of which quantiles are computed: memory stays flat
 
@@ -63,6 +68,39 @@ class StreamStats:
         """The JSON form."""
         shares = {"dropped_share": self.dropped_share, "skipped_share": self.skipped_share}
         return {name: _rounded(value) for name, value in {**asdict(self), **shares}.items()}
+
+
+@dataclass(frozen=True)
+class StreamEvent:
+    """Something that happened to a source: it was lost, it came back, its frames changed their size ..."""
+
+    source: str
+    what: str
+
+
+@dataclass(frozen=True)
+class StreamLabel:
+    """The most likely labels of a window of one source, best first."""
+
+    source: str
+    predictions: tuple[LabelScore, ...]
+    seconds: float  # when the newest frame arrived, since the start of the stream
+    time: str  # when it was labelled, by the clock of the system (UTC)
+    lag: float  # seconds from the arrival of the newest frame to the label
+    window_age: float  # seconds from the arrival of the oldest frame to the label
+    first_pts: float | None  # time stamps of the source, in seconds; None: it has none
+    last_pts: float | None
+    is_padded: bool  # the source ended before the window was full: its last frame is repeated
+
+    @property
+    def top1(self) -> LabelScore:
+        """The most likely label."""
+        return self.predictions[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        scores = [{"label": one.label, "score": round(one.score, 4)} for one in self.predictions]
+        return {**{name: _rounded(value) for name, value in vars(self).items()}, "predictions": scores}
 
 
 def _rounded(value: Any) -> Any:
