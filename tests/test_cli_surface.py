@@ -24,6 +24,10 @@ COMMANDS = {  # all flags without their dashes
         "annotate cache classes device enter flow-method force frames-fps json labels leave max-decode-lag min-gap "
         "min-length model out plot precision recipe runtime segment-format smooth stride-seconds window-seconds"
     ),
+    "stream": (
+        "allow-network budget-ms cache classes device json max-seconds model policy precision recipe reconnect-seconds "
+        "runtime show speed stride-seconds top-k window-seconds"
+    ),
     "features": (
         "array-format cache crops dense device flow-method flow-model flow-recipe force fps grid layer "
         "mirror-crops model out padding precision preset recipe runtime streams stride window window-align"

@@ -96,6 +96,7 @@ class PipeReader:
 
     def __init__(self, file: BinaryIO, stop: threading.Event) -> None:
         self.name = "pipe"
+        self.is_empty = True
         self._file, self._stop = file, stop
         self._handle: int | None = None
         with suppress(OSError, ValueError):  # bytes in memory have none
@@ -103,6 +104,11 @@ class PipeReader:
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes, as soon as there are any; b"": the end."""
+        content = self._read(size)
+        self.is_empty = self.is_empty and not content
+        return content
+
+    def _read(self, size: int) -> bytes:
         if self._handle is None:
             return self._file.read(size)
         while not self._stop.is_set():
@@ -198,10 +204,13 @@ class ContainerStream(LiveVideo):
 
 def open_pipe(file: BinaryIO, name: str, stop: threading.Event) -> LiveVideo:
     """What a pipe delivers: a container that can be read from its start. Anything else is a VideoError."""
+    reader = PipeReader(file, stop)
     try:
         with av.logging.Capture():
-            container = open_live_file(PipeReader(file, stop), max_pixels=str(DEFAULT_LIMITS.max_pixels))
+            container = open_live_file(reader, max_pixels=str(DEFAULT_LIMITS.max_pixels))
     except DECODE_ERRORS as error:
+        if reader.is_empty:
+            raise VideoError(name, "nothing came through the pipe", "check the program that writes to it") from error
         todo = "send a format without an index at its end: ffmpeg -i INPUT -c copy -f mpegts - | i3d stream -"
         raise VideoError(name, f"no video that can be read as it comes ({reason(error)})", todo) from error
     return ContainerStream(container, name)
