@@ -267,9 +267,9 @@ def test_from_python(place):
         i3d.stream(place / "a.mp4", speed=0)
 
 
-def test_a_damaged_file_is_named_and_others_go_on(place):
+def test_a_damaged_file_is_named_at_the_start(place):
     (place / "cut.mp4").write_bytes(b"no video")
-    (place / "late.mp4").write_bytes((place / "a.mp4").read_bytes())
+
     rows = stream(place, place / "cut.mp4", place / "a.mp4", "--speed", 50, code=3)
     assert "cut.mp4: it is text, not a video" in rows.stderr  # before the network is loaded
     assert rows.label == []

@@ -47,7 +47,7 @@ TOPICS: Final = (
     Topic(
         "camera",
         "`i3d stream 0`: cameras, pipes; addresses with `--allow-network`; lag and drops a second",
-        "several pictures a label, tracking: use NVIDIA DeepStream",
+        "objects and tracking: use NVIDIA DeepStream",
     ),
     Topic(
         "when",

@@ -93,7 +93,10 @@ def open_address(address: str, *, protocols: str, max_pixels: str, seconds: floa
         address,
         mode="r",
         options={  # "nobuffer" forgets what was read to find the streams: it is older than what follows
-            **_live_options(max_pixels), "protocol_whitelist": protocols, "rtsp_transport": "tcp", "fflags": "nobuffer",
+            **_live_options(max_pixels),
+            "protocol_whitelist": protocols,
+            "rtsp_transport": "tcp",
+            "fflags": "nobuffer",
         },
         timeout=(seconds, seconds),
         metadata_errors="replace",
