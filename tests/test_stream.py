@@ -29,7 +29,7 @@ from i3d.video.live import open_pipe
 from i3d.video.transforms import center_crop, resize_frame, short_side_size
 from support.commands import I3D, run_here, run_process
 from support.finetuning_runs import frames_of, save_tiny
-from support.live_servers import jpeg_parts, paced, serving
+from support.live_servers import jpeg_parts, paced, serving, serving_rtsp
 from support.rendering import encode, numbered_frame, read_number
 
 FPS, LENGTH, STRIDE = 25, 8, 2  # of the tiny network: clips of 8 frames, a stride of a quarter
@@ -172,6 +172,18 @@ def test_a_transport_stream_over_http(place):
     check_counts(rows.summary[0])
     assert rows.summary[0]["used"] > 50
     assert any("a new window begins" in row["what"] for row in rows.event)
+
+
+def test_an_rtsp_camera_is_joined_in_the_middle_and_lost(place):
+    """The first keyframe is awaited, time stamps are those of the camera, and a password is not printed."""
+    with serving_rtsp([numbered_frame(k) for k in range(150)], first=5, per_connection=80) as address:
+        rows = stream(place, address, "--allow-network", "--max-seconds", 5)
+    assert rows.summary[0]["reconnects"] >= 1, rows.event
+    check_counts(rows.summary[0])
+    spans = {round(FPS * (row["last_pts"] - row["first_pts"])) for row in rows.label if not row["is_padded"]}
+    assert spans == {LENGTH - 1}  # at the camera's 25 a second, though they come twice as fast
+    assert "secret" not in rows.stderr + str(rows.label)
+    assert rows.label[0]["source"].startswith("rtsp://***@127.0.0.1")
 
 
 def test_decoding_begins_with_a_keyframe(place):

@@ -86,6 +86,9 @@ class Stream:
         clock: Clock = time.monotonic,
     ) -> None:
         self.windows = [windows_of(scorer.recipe, video, settings)[0] for video in videos]
+        if (frames := self.windows[0].frames) < scorer.engine.min_frames:
+            what = f"window {self.windows[0].span:g} s: has {frames} of the {scorer.engine.min_frames} frames"
+            raise InputError(f"{what} that the network takes at least; give a longer one")
         self._scorer, self._settings, self._shared, self._clock = scorer, settings, shared, clock
         self._display = display
         self._captures = [
@@ -98,6 +101,7 @@ class Stream:
             for source, video, windows in zip(sources, videos, self.windows, strict=True)
         ]  # fmt: skip
         self._lags = [LagLog() for _ in sources]
+        self._is_abandoned = False
         self._labelled: list[float | None] = [None] * len(sources)  # arrival of the newest frame of the last label
         self._start = clock()
 
@@ -125,14 +129,18 @@ class Stream:
         finally:
             self.close()
 
+    def abandon(self) -> None:
+        """Let `close` not wait for a source that is silent: the process ends."""
+        self._is_abandoned = True
+
     def close(self) -> None:
-        """Stop reading."""
+        """Stop reading, and wait for the threads that read."""
         with self._shared.condition:
             self._shared.stop.set()
             self._shared.condition.notify_all()
         for capture in self._captures:
             if capture.thread.ident is not None:
-                capture.thread.join(NETWORK_SECONDS + 1)
+                capture.thread.join(0.5 if self._is_abandoned else NETWORK_SECONDS + 1)
 
     def stats(self) -> list[StreamStats]:
         """Each source, now."""

@@ -13,7 +13,7 @@ from i3d.streaming.names import LiveSource
 from i3d.utils.remote import DEVICE
 from i3d.video.live import Camera, LiveVideo, PlayedFile, open_network, open_pipe
 
-NETWORK_SECONDS: Final = 5.0  # without an answer or data, after which a connection counts as lost
+NETWORK_SECONDS: Final = 10.0  # without an answer or data, after which a connection counts as lost
 
 
 def open_source(source: LiveSource, stop: threading.Event, *, speed: float = 1.0) -> LiveVideo:

@@ -46,6 +46,9 @@ def run_stream(sources: Sequence[LiveSource], options: LiveOptions) -> int:
             try:
                 for item in stream.run():
                     lines.add(item)
+            except KeyboardInterrupt:
+                stream.abandon()
+                raise
             finally:
                 lines.summarise(stream.stats())
     for error in stream.failed:
