@@ -90,10 +90,10 @@ def h264_units(frames, *, fps=25, gop=12):
     codec.pix_fmt, codec.framerate, codec.time_base = "yuv420p", Fraction(fps), Fraction(1, fps)
     codec.options = {"tune": "zerolatency", "g": str(gop)}
     for number, frame in enumerate([*frames, None]):
-        picture = None if frame is None else av.VideoFrame.from_ndarray(frame, format="rgb24")
-        if picture is not None:
-            picture.pts = number
-        for packet in codec.encode(picture):
+        image = None if frame is None else av.VideoFrame.from_ndarray(frame, format="rgb24")
+        if image is not None:
+            image.pts = number
+        for packet in codec.encode(image):
             units = [unit for unit in re.split(rb"\x00\x00\x00?\x01", bytes(packet)) if unit]
             yield packet.pts * 90_000 // fps, units
 
