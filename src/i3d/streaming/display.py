@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import cv2
@@ -72,7 +73,7 @@ class Display:
         shown_HWC = shown_HWC.copy()
         height, width = shown_HWC.shape[:2]
         if labels:
-            LabelBox.draw(labels, height=height, width=width).blend(shown_HWC)
+            _box(labels, height, width).blend(shown_HWC)
         return b"P6 %d %d 255\n" % (width, height) + shown_HWC.tobytes()
 
     def _run(self, opened: threading.Event) -> None:
@@ -100,6 +101,11 @@ class Display:
                 panel.image = self._tk.PhotoImage(master=root, data=ppm)  # Tk keeps no reference of its own
                 panel.configure(image=panel.image)
         root.after(REFRESH_MS, self._refresh, root, panels)
+
+
+@lru_cache(maxsize=32)  # labels change a few times a second, frames more often
+def _box(labels: tuple[LabelScore, ...], height: int, width: int) -> LabelBox:
+    return LabelBox.draw(labels, height=height, width=width)
 
 
 def _import_tk() -> Any:
