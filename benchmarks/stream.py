@@ -197,6 +197,8 @@ def camera(plan: Callable[[int], tuple[float, tuple[int, int]] | None]) -> Itera
 def lost(model: str) -> Row:
     """A camera that ends, refuses twice, and comes back with another size."""
     plans = {0: (10.0, (340, 256)), 1: None, 2: None}
+    for size in ((340, 256), (480, 360)):
+        jpegs(*size)  # rendered before: a busy machine takes seconds
     with camera(lambda number: plans.get(number, (60.0, (480, 360)))) as address:
         watched = watch([address, "--allow-network"], model=model, seconds=30)
     what = [row["what"] for row in watched["rows"] if row["type"] == "event"]
