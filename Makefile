@@ -51,7 +51,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) --constraint constraints.txt --editable '.[dev,export,scale,track]'
+	$(PIP) --constraint constraints.txt --editable '.[dev,explain,export,scale,track]'
 	touch $@
 
 # Big Buck Bunny (c) Blender Foundation, CC BY 3.0: a file inside a wheel, which is read and not installed.

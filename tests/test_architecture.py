@@ -101,20 +101,21 @@ def test_functions_fit_a_screen_and_files_a_sitting():
 
 
 PUBLIC = {  # everything else may change
-    "": "ComputeConfig I3DError InputError LabelScore Prediction Predictions Predictor Progress Timeline TwoStreams "
-        "VideoError WeightsError __version__ convert data diagnostics evaluate evaluation features finetune finetuning "
-        "inference load_model models predict predict_many recipes stream streaming timeline timelines train "
-        "training video weights",
+    "": "ComputeConfig Explanation I3DError InputError LabelScore Prediction Predictions Predictor Progress "
+        "Timeline TwoStreams VideoError WeightsError __version__ convert data diagnostics evaluate evaluation "
+        "explain explanations features finetune finetuning inference load_model models predict predict_many "
+        "recipes stream streaming timeline timelines train training tune_timeline video weights",
     "streaming": "StreamLabel StreamStats stream",
-    "timelines": "SegmentSettings Timeline annotate_timeline find_segments timeline",
+    "explanations": "ActivationMap Explanation OcclusionCurve PerturbationScores draw_explanation explain",
+    "timelines": "SegmentSettings Timeline Tuning annotate_timeline find_segments timeline tune_timeline",
     "data": "Annotations Clip ClipDataset ClipLoader TestView TrainView check_annotations read_annotations "
             "split_annotations write_annotations",
     "diagnostics": "Configuration check_installation describe_model list_models measure_data measure_model",
     "evaluation": "Evaluation EvaluationOptions Metrics SegmentScores average_views compute_metrics "
                   "confusion_matrix evaluate_protocols mean_class_accuracy read_evaluations score_segments "
                   "select_protocols top_k_accuracy write_report",
-    "features": "FeatureExtractor VideoFeatures compare_features extract_features load_extractor "
-                "read_features",
+    "features": "FeatureExtractor VideoFeatures compare_features extract_features extract_layout layout_settings "
+                "load_extractor read_features",
     "finetuning": "DataIssue DatasetStats Decision FinetuneConfig FinetuneOptions FinetuneResult",
     "inference": "AnnotatedVideo LabelScore Prediction Predictions Predictor TwoStreams VideoLogits annotate_video "
                  "annotate_videos",

@@ -21,16 +21,21 @@ COMMANDS = {  # all flags without their dashes
         "runtime stream-weights streams top-k"
     ),
     "timeline": (
-        "annotate cache classes device enter flow-method force frames-fps json labels leave max-decode-lag min-gap "
-        "min-length model out plot precision recipe runtime segment-format smooth stride-seconds window-seconds"
+        "annotate cache classes device enter flow-method force frames-fps json labels leave list-fps max-decode-lag "
+        "min-gap min-length model out plot precision recipe runtime segment-format smooth stride-seconds tune tune-by "
+        "tune-out window-seconds"
+    ),
+    "explain": (
+        "cache classes curve-only device flow-method force frames-fps hide-frames json label layer max-decode-lag "
+        "model out plot precision random-maps recipe runtime seed view"
     ),
     "stream": (
         "allow-network budget-ms cache classes device json max-seconds model policy precision recipe reconnect-seconds "
         "runtime show speed stride-seconds top-k window-seconds"
     ),
     "features": (
-        "array-format cache crops dense device flow-method flow-model flow-recipe force fps grid layer "
-        "mirror-crops model out padding precision preset recipe runtime streams stride window window-align"
+        "array-format cache crops dense device flow-method flow-model flow-recipe force fps grid layer layout "
+        "mirror-crops model out padding precision preset recipe runtime segments streams stride window window-align"
     ),
     "features compare": "device flow-model flow-recipe json model recipe video",
     "flow": "cache flow-align flow-bound flow-format flow-method force fps out short-side workers",
@@ -264,11 +269,16 @@ def test_completion_is_installed_for_the_user(tmp_path, shell):
 def test_choices_of_options_are_those_of_the_library():
     from i3d.data.formats.read import Format
     from i3d.data.frame_folders import Modality
+    from i3d.features.array_formats import FORMATS
+    from i3d.features.layouts.layout import LAYOUTS, array_format
     from i3d.recipes.features import PRESETS
     from i3d.utils.device import Precision, Runtime
     from i3d.video.flow import METHODS
 
     assert set(get_args(features.Preset)) == set(PRESETS)
+    assert get_args(features.Layout) == LAYOUTS
+    assert get_args(features.ArrayFormat) == FORMATS
+    assert [features.ARRAYS.get(layout, "npy") for layout in LAYOUTS] == [*map(array_format, LAYOUTS)]
     assert set(get_args(options.Precision)) == set(get_args(Precision))
     assert set(get_args(options.Runtime)) == set(get_args(Runtime))
     assert set(get_args(options.FlowMethod)) == set(METHODS)

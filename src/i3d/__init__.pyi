@@ -1,6 +1,7 @@
 from . import data as data
 from . import diagnostics as diagnostics
 from . import evaluation as evaluation
+from . import explanations as explanations
 from . import features as features
 from . import finetuning as finetuning
 from . import inference as inference
@@ -17,6 +18,8 @@ from .errors import InputError as InputError
 from .errors import VideoError as VideoError
 from .errors import WeightsError as WeightsError
 from .evaluation.evaluate import evaluate as evaluate
+from .explanations.api import explain as explain
+from .explanations.explanation import Explanation as Explanation
 from .finetuning.finetune import finetune as finetune
 from .inference.predict_many import predict as predict
 from .inference.predict_many import predict_many as predict_many
@@ -28,6 +31,7 @@ from .inference.two_stream import TwoStreams as TwoStreams
 from .streaming.api import stream as stream
 from .timelines.api import timeline as timeline
 from .timelines.find import Timeline as Timeline
+from .timelines.tune_api import tune_timeline as tune_timeline
 from .training.train import train as train
 from .utils.device import ComputeConfig as ComputeConfig
 from .utils.progress import Progress as Progress

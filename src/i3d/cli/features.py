@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_videos, frame_rate
+from i3d.cli.checks import check_videos, exists, frame_rate
 from i3d.cli.streams import choose_streams
 from i3d.cli.usage import command
 from i3d.errors import InputError
@@ -16,6 +16,9 @@ from i3d.errors import InputError
 Preset = Literal[
     "video-features-i3d", "anomaly-10crop-16", "segmentation-21-centred", "localisation-16-25fps", "charades-24"
 ]
+Layout = Literal["actionformer", "opentad", "rtfm", "mmaction2-localizer"]
+ArrayFormat = Literal["npy", "npz", "h5", "parquet"]
+ARRAYS: Final = {"mmaction2-localizer": "csv"}  # the formats of layouts but npy
 CROPS: Final = {"1": "center", "3": "three", "5": "five", "10": "ten"}
 
 
@@ -30,6 +33,12 @@ class FeatureOptions:
 
     preset: Preset | None = None
     """Published settings by name."""
+
+    layout: Annotated[Layout | None, Parameter(group=shared.OUTPUT)] = None
+    """Arrays, names and annotations as this code base reads them."""
+
+    segments: Annotated[Path | None, Parameter(group=shared.INPUT, validator=exists("--segments"))] = None
+    """With --layout: a file of segments of the videos, its ground truth."""
 
     layer: str | None = None
     """pooled (default), or an endpoint such as Mixed_5c or layer4."""
@@ -61,8 +70,8 @@ class FeatureOptions:
     dense: bool = False
     """A row for each frame: stride 1, centred, ends repeated."""
 
-    array_format: Annotated[Literal["npy", "npz", "h5", "parquet"], Parameter(group=shared.OUTPUT)] = "npy"
-    """File format; all but npy hold frames and seconds of rows too."""
+    array_format: Annotated[ArrayFormat | None, Parameter(group=shared.OUTPUT)] = None
+    """File format (default: npy); others hold frames and seconds too."""
 
     compute: shared.ComputeOptions = shared.ComputeOptions()
     force: shared.Force = False
@@ -77,6 +86,11 @@ class FeatureOptions:
             raise InputError("--mirror-crops: ten crops have the mirror images already; leave it out")
         if self.fps is not None:
             frame_rate(self.fps)
+        if self.segments is not None and self.layout is None:
+            raise InputError("--segments: is the ground truth of a layout; name that with --layout, or leave it out")
+        if self.layout is not None and self.array_format not in (None, ARRAYS.get(self.layout, "npy")):
+            has = f"has arrays as .{ARRAYS.get(self.layout, 'npy')}"
+            raise InputError(f"--array-format {self.array_format}: the layout {self.layout} {has}; leave it out")
 
 
 def features(*videos: shared.Videos, options: FeatureOptions) -> int:
@@ -89,6 +103,7 @@ def features(*videos: shared.Videos, options: FeatureOptions) -> int:
     Examples:
       i3d features clips/ --out features --window 16 --stride 16
       i3d features match.mp4 --out features --preset localisation-16-25fps
+      i3d features videos/ --out tad --layout actionformer --segments annotations.json
       i3d features compare ours/clip.npy theirs/clip.npy
     """
     names = check_videos(videos)

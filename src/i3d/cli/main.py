@@ -36,6 +36,7 @@ COMMANDS: Final = (  # name, where it is declared, section
     ("predict", "predict:app", USE),
     ("timeline", "timeline:app", USE),
     ("stream", "stream:app", USE),
+    ("explain", "explain:app", USE),
     ("features", "features:app", USE),
     ("flow", "flow:app", USE),
     ("train", "train:app", LEARN),
@@ -55,7 +56,7 @@ COMMANDS: Final = (  # name, where it is declared, section
 )
 
 # They write, or read what is live, and do not divide their work.
-ONE_PROCESS: Final = ("stream", "flow", "data", "score", "fuse", "convert", "cache")
+ONE_PROCESS: Final = ("stream", "flow", "data", "score", "fuse", "convert", "cache", "explain")
 
 app = App(
     name="i3d",

@@ -4,17 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_videos
+from i3d.cli.checks import check_videos, exists, refuse
 from i3d.cli.limits import RATE, WEEK, Within
 from i3d.cli.usage import command
+from i3d.recipes.segments import SegmentMetric
 from i3d.utils.outputs import is_drawing
 
 HOUR = Within(0, 3600)
 SEGMENT_FILE = shared.out_file(".csv", ".tsv", ".json", ".srt", ".vtt", ".eaf", ".mp4", resumes=True, or_folder=True)
+TUNING = Group("Tuning", sort_key=3.5)
 
 
 @Parameter(name="*", group=shared.COMPUTED)
@@ -23,19 +25,37 @@ class SegmentOptions:
     """How segments are found in scores. What is left open is that of the checkpoint (--tune), or the default."""
 
     smooth: Annotated[float | None, Parameter(validator=HOUR)] = None
-    """Seconds over which scores are averaged (default: 1)."""
+    """Seconds over which scores are averaged (default: the model's, or 1)."""
 
     enter: Annotated[float | None, Parameter(validator=Within(0, 1))] = None
-    """Score from which a label begins (default: 0.5)."""
+    """Score from which a label begins (default: the model's, or 0.5)."""
 
     leave: Annotated[float | None, Parameter(validator=Within(0, 1))] = None
-    """Score below which it ends (default: 0.3)."""
+    """Score below which it ends (default: the model's, or 0.3)."""
 
     min_length: Annotated[float | None, Parameter(validator=HOUR)] = None
-    """Seconds; shorter segments are dropped (default: 0.5)."""
+    """Seconds; shorter segments are dropped (default: the model's, or 0.5)."""
 
     min_gap: Annotated[float | None, Parameter(validator=HOUR)] = None
-    """Seconds; shorter gaps in a label are filled (default: 0.5)."""
+    """Seconds; shorter gaps in a label are filled (default: the model's, or 0.5)."""
+
+
+@Parameter(name="*", group=TUNING)
+@dataclass(frozen=True)
+class TuneOptions:
+    """Settings that are chosen, instead of segments that are found."""
+
+    tune: Annotated[Path | None, Parameter(validator=exists("--tune"))] = None
+    """Choose these settings by the known segments of the videos: .json, .csv, .tsv, .srt, .vtt or .eaf."""
+
+    tune_by: SegmentMetric | None = None
+    """Metric that is maximised (default: f1@50)."""
+
+    tune_out: Annotated[Path | None, shared.out_file(".safetensors", option="--tune-out")] = None
+    """Write the model with these settings to this .safetensors (default: into --model itself)."""
+
+    list_fps: Annotated[float | None, Parameter(validator=RATE)] = None
+    """Frame rate by which an export of Label Studio counts, where it lacks it."""
 
 
 @Parameter(name="*")
@@ -64,6 +84,7 @@ class TimelineOptions:
     """From one window to the next (default: a quarter of a window)."""
 
     segments: SegmentOptions = SegmentOptions()
+    tuning: TuneOptions = TuneOptions()
 
     out: Annotated[Path | None, SEGMENT_FILE] = None
     """Write segments to this .csv, .tsv or .json, of one video to an .srt, .vtt, .eaf or (chapters) .mp4; resumes."""
@@ -93,12 +114,31 @@ def timeline(*videos: shared.Videos, options: TimelineOptions = TimelineOptions(
     Windows of frames are scored, and segments found in the scores. Where no label is certain, the label is "unknown".
     Exit code 3: some video could not be read.
 
+    --tune chooses thresholds and smoothing on videos with known segments, and writes them into the model.
+
     Examples:
       i3d timeline match.mp4
       i3d timeline recordings/ --model my --out segments.csv
       i3d timeline match.mp4 --labels "juggling soccer ball,headbutting" --out match.srt --annotate labelled.mp4
+      i3d timeline validation/ --model my --tune annotated.json
     """
-    return run.timeline.run_timeline(check_videos(videos), options)
+    paths, tuning = check_videos(videos), options.tuning
+    if tuning.tune is not None:
+        _refuse_with_tune(options)
+        return run.tune.run_tune(paths, tuning.tune, options)
+    given = {"--tune-by": tuning.tune_by, "--tune-out": tuning.tune_out, "--list-fps": tuning.list_fps}
+    refuse(given, ": goes with --tune FILE; omit it")
+    return run.timeline.run_timeline(paths, options)
+
+
+def _refuse_with_tune(options: TimelineOptions) -> None:
+    """An InputError for what is chosen by --tune, and for outputs of segments."""
+    chosen = {f"--{name.replace('_', '-')}": value for name, value in vars(options.segments).items()}
+    refuse(chosen, ": is chosen by --tune; omit it")
+    refuse({"--labels": options.labels}, ": --tune compares all labels; omit it")
+    written = {"--out": options.out, "--segment-format": options.segment_format, "--plot": options.plot}
+    written["--annotate"] = options.annotate
+    refuse(written, ": --tune writes no segments; omit it, and run the command without --tune afterwards")
 
 
 app = command(timeline, "timeline")

@@ -29,7 +29,7 @@ TOPICS: Final = (
     Topic("test", "`i3d test my --data clips.csv --report report.html`: any protocol, exact resume, reports"),
     Topic(
         "features",
-        "`i3d features clip.mp4 --out features`: any layer, windows, crops, rates; npy, npz, HDF5, Parquet",
+        "`i3d features clip.mp4 --out features`: any layer, window, rate; HDF5; `--layout` of ActionFormer, OpenTAD",
     ),
     Topic("flow", "`i3d flow clip.mp4 --out flow`: TV-L1, DIS, Farneback", "learned flow: use RAFT of torchvision"),
     Topic(
@@ -58,7 +58,10 @@ TOPICS: Final = (
     Topic("skeletons", "", "poses: use MMAction2's PoseC3D or PYSKL"),
     Topic("audio", "", "sound: use PANNs, or AST of Hugging Face transformers"),
     Topic("text", "", "search and classes by words: use X-CLIP of Hugging Face transformers"),
-    Topic("explain", "`i3d test my --data clips.csv --frame-order frozen`: motion or scenery", "heat maps: use Captum"),
+    Topic(
+        "explain",
+        "`i3d explain clip.mp4 --plot why.png`: map, curve; `i3d test my --data clips.csv --frame-order frozen`",
+    ),
     Topic("FVD", "", "distance between sets of videos: use cd-fvd"),
     Topic("export", "`i3d convert my mine.safetensors`: one file", "ONNX, TensorRT: use `torch.onnx.export`"),
     Topic("server", "", "HTTP: use FastAPI with `i3d.Predictor`, or NVIDIA Triton"),

@@ -14,8 +14,8 @@ from i3d.errors import InputError, first_line
 from i3d.features.extractor import VideoFeatures
 from i3d.utils.text import refuse_endless
 
-FileFormat = Literal["npy", "npz", "h5", "parquet"]
-FORMATS: Final[tuple[FileFormat, ...]] = get_args(FileFormat)
+FileFormat = Literal["npy", "npz", "h5", "parquet", "csv"]
+FORMATS: Final[tuple[FileFormat, ...]] = get_args(FileFormat)[:-1]  # CSV is what one layout of heads has
 CHOICES: Final = " or ".join(f".{kind}" for kind in FORMATS)
 NEEDS: Final = {"h5": "h5py", "parquet": "pyarrow.parquet"}
 SHAPE: Final = b"i3d.shape"  # of a row, in the metadata of a Parquet file
@@ -30,7 +30,7 @@ def check_format(kind: str) -> None:
 
 
 def array_bytes(features: VideoFeatures, kind: FileFormat) -> bytes:
-    """A file of features: the array alone (npy), or with the frames and seconds of each row."""
+    """A file of features: the array alone (npy, csv), or with the frames and seconds of each row."""
     content, rows_R2, seconds_R2 = io.BytesIO(), np.array(features.rows, np.int64), np.array(features.seconds)
     match kind:
         case "npy":
@@ -43,6 +43,9 @@ def array_bytes(features: VideoFeatures, kind: FileFormat) -> bytes:
                     file.create_dataset(name, data=values, track_times=False)
         case "parquet":
             _write_parquet(content, features.values, rows_R2, seconds_R2)
+        case "csv":
+            names = ",".join(f"f{column}" for column in range(features.values.shape[1]))
+            np.savetxt(content, features.values, fmt="%.9g", delimiter=",", header=names, comments="")
     return content.getvalue()
 
 

@@ -8,7 +8,7 @@ Letters in names: R rows, C channels.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,7 @@ from i3d.data.loading.view_stream import hash_of_source
 from i3d.errors import InputError, VideoError, check_not_empty
 from i3d.features.array_formats import FileFormat, check_format
 from i3d.features.crops import crop_names
-from i3d.features.extractor import FeatureExtractor, Stream
+from i3d.features.extractor import FeatureExtractor, Stream, VideoFeatures
 from i3d.features.sidecar import FeatureFile, is_complete, write_features
 from i3d.models.engine.engine import Engine
 from i3d.recipes.features import FeatureSettings
@@ -140,9 +140,10 @@ def extract_each(
     *,
     force: bool,
     limits: Limits | None = None,
+    arrange: Callable[[VideoFeatures, str], VideoFeatures] = lambda features, _: features,
     on_progress: ProgressCallback = ignore_progress,
 ) -> Iterator[ExtractResult]:
-    """`extract_features` to the files that `feature_files` gave."""
+    """`extract_features` to the files that `feature_files` gave. `arrange`: of a video and its name, before writing."""
     limits = limits or Limits()
     rank, world_size = launched_as()
     extractor = replace(extractor, made_with={**extractor.made_with, "file_format": file_format})
@@ -154,7 +155,7 @@ def extract_each(
         try:
             content = hash_of_source(target.video) if any(stream.flow for stream in extractor.streams) else None
             with open_video(target.video, limits=limits) as video:
-                features = extractor(video, content=content, on_progress=on_progress)
+                features = arrange(extractor(video, content=content, on_progress=on_progress), target.video)
             signature = signature_of_read(target.video, stamp)
         except VideoError as error:
             yield ExtractResult(target, 0, False, str(error))

@@ -89,7 +89,7 @@ def write_features(
     """Write the array between two versions of its sidecar, each atomically. `signature`: of the video that was read."""
     content = array_bytes(features, target.format)
     before = ((read_sidecar(target.sidecar) or {}).get("made_with") or {}).get("file_format", target.format)
-    if before in FORMATS and before != target.format:  # the array of the old sidecar
+    if before in (*FORMATS, "csv") and before != target.format:  # the array of the old sidecar
         target.base.with_name(f"{target.base.name}.{before}").unlink(missing_ok=True)
     header = {"format": FORMAT, "version": VERSION}
     unfinished = {**header, "made_with": made_with, "unfinished": True}

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from i3d.errors import printable
 from i3d.inference.prediction import LabelScore
-from i3d.utils.fonts import font_for
+from i3d.utils.fonts import font_for, shorten
 from i3d.video.base import FrameHWC
 
 FONT_SHARE: Final = 0.04  # of the short side: 43 pixels of 1080
@@ -100,13 +100,4 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, room: float, *, most: int) -> 
         end = space if space > 0 else fitting
         lines.append(rest[:end])
         rest = rest[end:].lstrip()
-    return [*lines, _shorten(rest, font, room)]
-
-
-def _shorten(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
-    """`text`, cut with an ellipsis if it is wider than `room`."""
-    shown = text
-    while text and font.getlength(shown) > room:
-        text = text[:-1].rstrip()
-        shown = f"{text}…"
-    return shown
+    return [*lines, shorten(rest, font, room)]

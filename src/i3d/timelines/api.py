@@ -36,7 +36,8 @@ def timeline(
 
     `videos`, `model`, `recipe` and `labels` are those of `predict`; a list, a folder of videos, a pattern and a list
     file give a list, where a video that cannot be read has an `error`. `only_labels` restricts the labels, whose scores
-    stay those among all. `settings`: thresholds and smoothing. Raises VideoError if a single video cannot be read,
+    stay those among all. `settings`: thresholds and smoothing; what is not set in it is as `tune_timeline` chose it for
+    this model, else the default. Raises VideoError if a single video cannot be read,
     WeightsError if the weights cannot, InputError for a bad option.
     """
     check_not_empty(videos=videos, model=model)

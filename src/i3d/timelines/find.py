@@ -21,8 +21,9 @@ from i3d.data.resume import ResumeLog
 from i3d.data.segments.segment import Segment, VideoSegments
 from i3d.errors import InputError, VideoError, abridged, counted, quoted
 from i3d.inference.predictor import Predictor, source_name
+from i3d.recipes.segments import SegmentSettings, TunedSegments, completed, origin
 from i3d.timelines.scores import Scores, SlidingWindows, score_blocks, sliding_windows
-from i3d.timelines.segmentation import SegmentSettings, find_segments
+from i3d.timelines.segmentation import find_segments
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import Limits, Source, Video
 from i3d.video.reader import open_video
@@ -51,6 +52,18 @@ class Timeline:
         return VideoSegments(self.path, self.segments, self.seconds, self.fps, is_variable=self.fps is None)
 
 
+@dataclass(frozen=True, eq=False)
+class ScoredVideo:
+    """The scores of all windows of a video: segments follow from them by settings."""
+
+    path: str
+    scores_WK: Scores
+    windows: SlidingWindows
+    seconds: float  # length of the video
+    fps: float | None  # of the video; None: variable, or images without times
+    notes: tuple[str, ...]  # about the file
+
+
 @dataclass(frozen=True)
 class TimelineOptions:
     """How segments are found."""
@@ -58,7 +71,8 @@ class TimelineOptions:
     span: float | None = None  # seconds of a window; None: as the network was trained
     step: float | None = None  # seconds from one window to the next; None: a quarter of a window
     labels: tuple[str, ...] = ()  # only these; empty: all
-    segments: SegmentSettings = field(default_factory=SegmentSettings)
+    segments: SegmentSettings = field(default_factory=SegmentSettings)  # what is not set is as in the checkpoint
+    use_tuned: bool = True  # settings of the checkpoint; False: the defaults instead
 
     def __post_init__(self) -> None:
         for name in ("span", "step"):
@@ -78,11 +92,27 @@ class TimelineFinder:
         if missing:
             names = abridged([*map(quoted, self.predictor.card.labels)], 10)
             raise InputError(f"labels: the network has no class {quoted(missing[0])}; it has {names}")
+        completed(self.options.segments, self.tuned)
+
+    @property
+    def tuned(self) -> TunedSegments | None:
+        """The settings of the checkpoint."""
+        return self.predictor.card.timeline if self.options.use_tuned else None
+
+    @property
+    def span(self) -> float | None:
+        """Seconds of a window; None: as the network was trained."""
+        return self.options.span or (self.tuned.window_seconds if self.tuned else None)
+
+    @property
+    def step(self) -> float | None:
+        """Seconds from one window to the next; None: a quarter of a window."""
+        return self.options.step or (self.tuned.stride_seconds if self.tuned else None)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the scores of windows depend on, besides the video."""
-        return {**self.predictor.settings, "span": self.options.span, "step": self.options.step}
+        return {**self.predictor.settings, "span": self.span, "step": self.step}
 
     def __call__(
         self,
@@ -94,12 +124,32 @@ class TimelineFinder:
         on_progress: ProgressCallback = ignore_progress,
     ) -> Timeline:
         """The timeline of one video. Raises VideoError if it cannot be read."""
+        scored = self.score(source, log=log, frames_fps=frames_fps, limits=limits, on_progress=on_progress)
+        return Timeline(
+            path=scored.path,
+            segments=self.find(scored.scores_WK, scored.windows, seconds=scored.seconds),
+            protocol=self.protocol_line(scored.windows),
+            seconds=scored.seconds,
+            fps=scored.fps,
+            notes=scored.notes,
+        )
+
+    def score(
+        self,
+        source: Source,
+        *,
+        log: ResumeLog[Block] | None = None,
+        frames_fps: float | None = None,
+        limits: Limits | None = None,
+        on_progress: ProgressCallback = ignore_progress,
+    ) -> ScoredVideo:
+        """The scores of all windows of one video. Raises VideoError if it cannot be read."""
         stamp = file_stamp(source) if isinstance(source, str) else ()
         store = _BlockStore(log, source, stamp)
         blocks = store.blocks()
         known = store.whole()
         with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
-            windows = sliding_windows(self.predictor.card.recipe, video, span=self.options.span, step=self.options.step)
+            windows = sliding_windows(self.predictor.card.recipe, video, span=self.span, step=self.step)
             if known is None:
                 first = sum(map(len, blocks))
                 scored = score_blocks(self.predictor, video, windows, first=first, on_progress=on_progress)
@@ -108,11 +158,10 @@ class TimelineFinder:
                 store.add_whole(known)
         if isinstance(source, str):
             check_unchanged(source, stamp)
-        scores_WK = np.concatenate(blocks)
-        return Timeline(
+        return ScoredVideo(
             path=source_name(source),
-            segments=self.find(scores_WK, windows, seconds=known["seconds"]),
-            protocol=self.protocol_line(windows),
+            scores_WK=np.concatenate(blocks),
+            windows=windows,
             seconds=known["seconds"],
             fps=known["fps"],
             notes=tuple(known["notes"]),
@@ -123,19 +172,23 @@ class TimelineFinder:
         labels = self.predictor.card.labels
         chosen = [labels.index(label) for label in self.options.labels] or list(range(len(labels)))
         return find_segments(
-            scores_WK[:, chosen].astype(np.float64), [labels[k] for k in chosen], self.options.segments,
+            scores_WK[:, chosen].astype(np.float64), [labels[k] for k in chosen],
+            completed(self.options.segments, self.tuned),
             step=windows.step, seconds=seconds, multi_label=self.predictor.card.recipe.multi_label,
         )  # fmt: skip
 
     def protocol_line(self, windows: SlidingWindows) -> str:
         """How segments are found, in words."""
-        s, labels = self.options.segments, self.predictor.card.labels
+        given, labels, tuned = self.options.segments, self.predictor.card.labels, self.tuned
+        s, origins = completed(given, tuned), origin(given, tuned)
+        if tuned is not None and (self.span, self.step) != (tuned.window_seconds, tuned.stride_seconds):
+            origins += ", with other windows"
         some = self.options.labels
         restricted = f"{counted(len(some), 'label')} of {len(labels)}, scores as among all; " if some else ""
         return (
             f"{self.predictor.card.recipe.name}: {windows.line}; {restricted}smoothed over {s.smooth:g} s; "
             f"from a score of {s.enter:g} to below {s.leave:g}, at least {s.min_length:g} s, gaps from "
-            f"{s.min_gap:g} s; {self.predictor.engine.requested}"
+            f"{s.min_gap:g} s ({origins}); {self.predictor.engine.requested}"
         )
 
 

@@ -13,31 +13,14 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
 
 from i3d.data.segments.segment import PRECISION, UNKNOWN, Segment
-from i3d.recipes.settings import Settings
+from i3d.recipes.segments import SegmentSettings as SegmentSettings
 from i3d.utils.arguments import checks_types
 
 OFF: Final = -1
 Scores = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
-
-
-class SegmentSettings(Settings):
-    """How segments are found. `i3d timeline --tune` chooses the values on videos with known segments."""
-
-    smooth: float = Field(default=1.0, ge=0, le=3600)  # seconds over which scores are averaged
-    enter: float = Field(default=0.5, ge=0, le=1)  # a score from which a class begins
-    leave: float = Field(default=0.3, ge=0, le=1)  # a score below which it ends
-    min_length: float = Field(default=0.5, ge=0, le=3600)  # seconds; shorter segments are dropped
-    min_gap: float = Field(default=0.5, ge=0, le=3600)  # seconds; shorter gaps in a class are filled
-
-    @model_validator(mode="after")
-    def _leave_is_lower(self) -> "SegmentSettings":
-        if self.leave > self.enter:
-            raise ValueError(f"leave ({self.leave:g}) must be at most enter ({self.enter:g})")
-        return self
 
 
 @checks_types

@@ -27,6 +27,15 @@ def font_for(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
     return ImageFont.truetype(best, size), "".join(map(chr, sorted(missing)))
 
 
+def shorten(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
+    """`text`, cut with an ellipsis if it is wider than `room`."""
+    shown = text
+    while text and font.getlength(shown) > room:
+        text = text[:-1].rstrip()
+        shown = f"{text}…"
+    return shown
+
+
 @cache
 def _dejavu() -> str:
     """The file of DejaVu Sans, which comes with matplotlib."""

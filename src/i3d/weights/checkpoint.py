@@ -13,6 +13,7 @@ from pydantic import ValidationError, model_validator
 
 from i3d.errors import WeightsError
 from i3d.recipes.recipe import Recipe
+from i3d.recipes.segments import TunedSegments
 from i3d.recipes.settings import Settings, first_error
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import replacing
@@ -34,6 +35,7 @@ class Card(Settings):
     origin: Mapping[str, str]  # source of the weights, its hash, what was changed
     published: Mapping[str, str] = {}  # accuracies that others published, with their source
     training: Mapping[str, str] = {}  # data, epochs and best accuracy, if they were trained by i3d
+    timeline: TunedSegments | None = None  # how segments are found, chosen by `i3d timeline --tune`
     file_crc32c: FileChecksum | None = None  # in a file only, which was verified when it was read
 
     @model_validator(mode="after")

@@ -172,6 +172,9 @@ def _load_own(
         if familiarity is not None:
             log.info("%s: its distances to training clips are of its own recipe, and not used with %s", name, recipe)
             familiarity = None
+        if card.timeline is not None:
+            log.info("%s: its settings of segments were tuned with its own recipe, and not used with %s", name, recipe)
+            card = card.model_copy(update={"timeline": None})
     if labels is not None:
         names = _checked(labels, card.recipe.network.num_classes)
         _warn_of_renamed(name, card.labels, names)

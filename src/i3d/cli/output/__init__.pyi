@@ -7,6 +7,7 @@ from .evaluations import (
     print_metrics,
     print_protocols,
 )
+from .explanations import print_explanation
 from .progress import ProgressBar
 from .results import (
     PredictionLines,
@@ -32,6 +33,7 @@ from .segments import print_segment_scores
 from .streams import StreamLines
 from .tables import print_json, print_result, print_table
 from .timelines import print_timeline
+from .tuning import print_tuning
 
 __all__ = [
     "PredictionLines",
@@ -49,6 +51,7 @@ __all__ = [
     "print_data_speed",
     "print_description",
     "print_evaluation",
+    "print_explanation",
     "print_extraction",
     "print_frame_orders",
     "print_fusion",
@@ -66,4 +69,5 @@ __all__ = [
     "print_table",
     "print_timeline",
     "print_training",
+    "print_tuning",
 ]

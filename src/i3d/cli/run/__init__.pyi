@@ -1,4 +1,5 @@
 from . import data as data
+from . import explain as explain
 from . import features as features
 from . import finetune as finetune
 from . import flow as flow
@@ -10,3 +11,4 @@ from . import stream as stream
 from . import test as test
 from . import timeline as timeline
 from . import train as train
+from . import tune as tune

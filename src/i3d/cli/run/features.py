@@ -1,6 +1,8 @@
 """`i3d features` and `i3d features compare`."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from i3d.cli.run.setup import compute_config, log_flow_cost
 from i3d.cli.streams import Streams
 from i3d.errors import InputError, counted, printable
 from i3d.features import compare as comparisons
-from i3d.features.extract import extract_each, feature_files, load_extractor
+from i3d.features.extract import ExtractResult, extract_each, feature_files, load_extractor
 from i3d.features.extractor import FeatureExtractor
+from i3d.features.layouts.layout import layout_settings
+from i3d.features.layouts.write import plan_layout
 from i3d.features.sidecar import read_sidecar
 from i3d.recipes.features import POOLED, FeatureSettings, describe_other_network, feature_preset
 from i3d.recipes.settings import first_error
@@ -28,8 +32,13 @@ from i3d.utils.outputs import output_folder
 
 def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptions) -> int:
     """Extract the features of videos; the exit code."""
-    settings, out = _settings(options), options.out
-    targets = feature_files(videos, output_folder("out", out), options.array_format)  # errors come before networks
+    settings, out, kind = _settings(options), options.out, options.array_format or "npy"
+    plan = None
+    if options.layout is not None:
+        plan = plan_layout(options.layout, settings, videos, out, segments=options.segments, force=options.force)
+        _warn(plan.notes)
+    # errors come before networks
+    targets = plan.targets if plan else feature_files(videos, output_folder("out", out), kind)
     extractor = load_extractor(
         networks.rgb,
         settings,
@@ -45,27 +54,57 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
             log_flow_cost(stream.flow, cache, short_side=stream.preprocessing.short_side, fps=settings.fps)
     if options.preset and settings.layer == POOLED:
         _warn_of_other_network(options.preset, extractor)
-    num_good = num_reused = num_bad = 0
+    outcomes = _Outcomes()
     rank, world_size = launched_as()
-    share = range(len(targets))[rank::world_size]
     saved = f"the features of complete videos are saved in {printable(str(out))}"
-    with if_interrupted(saved), output.ProgressBar("features", len(share), "video") as bar:
-        results = extract_each(targets, extractor, options.array_format, force=options.force, on_progress=bar.within)
+    share = len(range(len(targets))[rank::world_size])
+    with if_interrupted(saved), output.ProgressBar("features", share, "video") as bar:
+        if plan is not None:
+            results = plan.extract(extractor, on_progress=bar.within)
+        else:
+            results = extract_each(targets, extractor, kind, force=options.force, on_progress=bar.within)
         for row in results:
             bar.advance()
-            num_reused += row.reused
-            num_good += not row.error
-            num_bad += bool(row.error)
-            if row.error:
-                log.error(row.error)
-            for note in row.notes:
-                log.warning("%s: %s", printable(row.target.video), note)
-    lines = init_world(torch_device("cpu")).all_gather([f"{num_good} {num_reused} {num_bad}"])  # waits for all ranks
-    num_good, num_reused, num_bad = (sum(map(int, counts)) for counts in zip(*map(str.split, lines), strict=True))
-    reused = f", {num_reused} reused" if num_reused else ""
-    videos = counted(num_good + num_bad, "video")
-    log.info("features of %d of %s%s, in %s", num_good, videos, reused, printable(str(out)))
-    return unreadable_code(num_bad, "video")
+            outcomes.add(row)
+    outcomes.gather()  # waits for all ranks
+    if plan is not None and rank == 0 and (files := plan.write(outcomes.bad)) is not None:
+        _warn(files.notes)
+    reused = f", {outcomes.num_reused} reused" if outcomes.num_reused else ""
+    of_videos = counted(outcomes.num_good + len(outcomes.bad), "video")
+    log.info("features of %d of %s%s, in %s", outcomes.num_good, of_videos, reused, printable(str(out)))
+    return unreadable_code(len(outcomes.bad), "video")
+
+
+@dataclass
+class _Outcomes:
+    """How many videos have features, and which have none."""
+
+    num_good: int = 0
+    num_reused: int = 0
+    bad: list[str] = field(default_factory=list)  # their paths
+
+    def add(self, row: ExtractResult) -> None:
+        """Count a video, and log what is wrong with it."""
+        self.num_reused += row.reused
+        if row.error:
+            log.error(row.error)
+            self.bad.append(row.target.video)
+        else:
+            self.num_good += 1
+        for note in row.notes:
+            log.warning("%s: %s", printable(row.target.video), note)
+
+    def gather(self) -> None:
+        """Add those of all ranks."""
+        own = json.dumps([self.num_good, self.num_reused, self.bad])
+        ranks = [json.loads(line) for line in init_world(torch_device("cpu")).all_gather([own])]
+        self.num_good, self.num_reused = (sum(rank[place] for rank in ranks) for place in (0, 1))
+        self.bad = [path for rank in ranks for path in rank[2]]
+
+
+def _warn(notes: Sequence[str]) -> None:
+    for note in notes if is_first_rank() else ():
+        log.warning(note)
 
 
 def run_compare(ours: Path, theirs: Path, options: CompareOptions) -> None:
@@ -128,7 +167,11 @@ def _warn_of_other_network(preset: str, extractor: FeatureExtractor) -> None:
 
 def _settings(options: FeatureOptions) -> FeatureSettings:
     """The settings of the preset, or the default ones, changed by the options."""
-    values: dict[str, Any] = (feature_preset(options.preset) if options.preset else FeatureSettings()).model_dump()
+    if options.preset:
+        base = feature_preset(options.preset)
+    else:
+        base = layout_settings(options.layout) if options.layout else FeatureSettings()
+    values: dict[str, Any] = base.model_dump()
     if options.dense:
         values |= {"stride": 1, "align": "centre", "padding": "repeat"}
     names = ("layer", "window", "stride", "align", "padding", "grid", "flip")

@@ -16,11 +16,11 @@ from i3d.data.class_files import class_names
 from i3d.data.resume import ResumeLog
 from i3d.errors import InputError, counted, printable, quoted
 from i3d.inference.predictor import Predictor
+from i3d.recipes.segments import SegmentSettings, completed
 from i3d.timelines import find as timelines
 from i3d.timelines.annotate import TimelineDrawing
 from i3d.timelines.drawing import draw_timelines
 from i3d.timelines.find import BETWEEN, Block, Timeline, TimelineFinder, find_timelines
-from i3d.timelines.segmentation import SegmentSettings
 from i3d.video.base import Limits
 from i3d.weights.pretrained import DEFAULT
 
@@ -32,7 +32,7 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
     files = SegmentOutput(videos, paths, options)
     files.check_apart(labels)
     how = _finder_options(options)
-    finder = TimelineFinder(_predictor(options), how)
+    finder = TimelineFinder(build_predictor(options), how)
     files.check_labels(how.labels or finder.predictor.card.labels)
     with files.locked(), labels.locked() if labels else nullcontext():
         rows = _find(finder, paths, options, files, labels)
@@ -86,7 +86,8 @@ def _find(
     return rows
 
 
-def _predictor(options: TimelineOptions) -> Predictor:
+def build_predictor(options: TimelineOptions) -> Predictor:
+    """The network of the options."""
     predictor = Predictor(
         options.model.model or DEFAULT,
         recipe=options.model.recipe,
@@ -108,12 +109,12 @@ def _finder_options(options: TimelineOptions) -> timelines.TimelineOptions:
 
 
 def _segment_settings(options: SegmentOptions) -> SegmentSettings:
-    """The settings with what was given."""
+    """What was given, so far unchecked with what was not."""
     given = {name: value for name, value in vars(options).items() if value is not None}
-    settings = SegmentSettings.model_construct(**{**dict(SegmentSettings()), **given})
-    if settings.leave > settings.enter:
-        raise InputError(f"--leave {settings.leave:g}: must be at most --enter, {settings.enter:g}; give both")
-    return SegmentSettings(**dict(settings))
+    settings = SegmentSettings.model_construct(set(given), **given)
+    if {"enter", "leave"} <= given.keys():
+        completed(settings, None)  # refused before the network is loaded
+    return settings
 
 
 def _resume_log(out: Path, paths: list[str], finder: TimelineFinder, options: TimelineOptions) -> ResumeLog[Block]:

@@ -69,7 +69,7 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool, f
             start=start,
             end=end,
             score=score_of_row(path, line, record, columns),
-            split=_split(path, line, record.get(columns.split)),
+            split=read_split(path, line, record.get(columns.split)),
             group=_text(record.get(columns.group)),
             num_frames=_count(path, line, record.get(columns.num_frames)),
         )
@@ -128,7 +128,7 @@ def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
         if not youtube_id or math.isnan(start) or math.isnan(end):
             raise line_error(path, line, youtube_id, "a row needs youtube_id, time_start and time_end; correct it")
         label = str(record.get(columns.label) or "").strip().strip('"')
-        split = _split(path, line, record.get(columns.split))
+        split = read_split(path, line, record.get(columns.split))
         stem = f"{youtube_id}_{int(start):06d}_{int(end):06d}"
         cut, whole = on_disk.get(stem), on_disk.get(youtube_id)  # of an uncut video, the clip is a part
         name = _best_match(cut or whole or [], label, split) or f"{stem}.mp4"
@@ -223,7 +223,8 @@ def _count(path: Path, line: int, value: Any) -> int:
     return int(value)
 
 
-def _split(path: Path, line: int, value: Any) -> str:
+def read_split(path: Path, line: int, value: Any) -> str:
+    """The split that a field of a table names; "" if it names none."""
     if value is None:
         return ""
     name = SPLIT_NAMES.get(_text(value).strip().lower())

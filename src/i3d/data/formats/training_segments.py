@@ -164,21 +164,29 @@ def _note_predictions(rows: Rows) -> None:
 
 def _find_videos(rows: Rows, *, source: Path, root: Path) -> None:
     """Replace names of videos that are no files below the root by the one file that has this name there."""
-    listed = dict.fromkeys([*rows.paths, *(path for path, _ in rows.empty)])
-    missing = [path for path in listed if not _exists(root, path)]
-    below = files_below(root) if missing and root.is_dir() else {}
-    renamed = {path: os.path.relpath(root / path, root) for path in listed if ".." in PurePath(path).parts}
-    renamed |= {path: _by_name(path, below, source) for path in missing}
-    if not renamed:
-        return
-    moved = [path for path in missing if renamed[path] != path and PurePath(path).suffix.lower() in VIDEO_SUFFIXES]
-    if moved:
-        what = f"{counted(len(moved), 'video')} found by name, not by path, below {root}"
-        rows.warnings.append(f"{what}: {abridged([printable(f'{path} is {renamed[path]}') for path in moved], 2)}")
+    renamed, notes = find_videos([*rows.paths, *(path for path, _ in rows.empty)], source=source, root=root)
+    rows.warnings += notes
     rows.paths = [renamed.get(path, path) for path in rows.paths]
     rows.groups = [renamed.get(group, group) for group in rows.groups]
     rows.empty = [(renamed.get(path, path), split) for path, split in rows.empty]
     rows.seconds = {renamed.get(path, path): seconds for path, seconds in rows.seconds.items()}
+
+
+def find_videos(names: Iterable[str], *, source: Path, root: Path) -> tuple[dict[str, str], list[str]]:
+    """(the file below `root` of each name in the list `source` that is no path there, notes on what is assumed).
+
+    A name of which several files are possible is an InputError; one without a file stands for itself.
+    """
+    listed = dict.fromkeys(names)
+    missing = [path for path in listed if not _exists(root, path)]
+    below = files_below(root) if missing and root.is_dir() else {}
+    renamed = {path: os.path.relpath(root / path, root) for path in listed if ".." in PurePath(path).parts}
+    renamed |= {path: _by_name(path, below, source) for path in missing}
+    moved = [path for path in missing if renamed[path] != path and PurePath(path).suffix.lower() in VIDEO_SUFFIXES]
+    if not moved:
+        return renamed, []
+    what = f"{counted(len(moved), 'video')} found by name, not by path, below {root}"
+    return renamed, [f"{what}: {abridged([printable(f'{path} is {renamed[path]}') for path in moved], 2)}"]
 
 
 def _by_name(path: str, below: dict[str, list[str]], source: Path) -> str:

@@ -31,6 +31,7 @@ class View(NamedTuple):
 
     clip_THWC: npt.NDArray[np.uint8]
     num_views: int | None  # of the whole video, as its header states it, for progress; None: unknown
+    numbers_T: npt.NDArray[np.int64]  # of its frames: in the video, or at the rate of `frame_rate`
 
 
 class EndOfVideo(NamedTuple):
@@ -50,6 +51,13 @@ class ViewSampler:
     protocol: Protocol
     preprocessing: Preprocessing
     flow: ClipFlow | None
+
+    @property
+    def frame_rate(self) -> float | None:
+        """The rate at which frames are numbered; None: they are those of the video."""
+        if isinstance(self.protocol, WindowProtocol):
+            return self.protocol.fps
+        return self.protocol.target_fps if self.flow is not None else None  # flow is between frames at this rate
 
     def views(
         self,
@@ -82,15 +90,17 @@ class ViewSampler:
         if self.flow is not None:
             flows = self.flow.stream(video, content, fps=protocol.fps, on_progress=on_progress)
             frames = (center_crop(flow_HW2[None], size=pre.crop)[0].copy() for flow_HW2 in flows)
+        first = 0
         for clip_THWC in windows_of(frames, protocol):
-            yield View(clip_THWC, _num_windows(video, protocol))
+            yield View(clip_THWC, _num_windows(video, protocol), np.arange(first, first + len(clip_THWC)))
+            first += len(clip_THWC)
 
     def _clips(
         self, video: Video, protocol: ClipProtocol, content: str | None, on_progress: ProgressCallback, *, name: str
     ) -> Generator[View, None, tuple[float, bool]]:
         """Yield the views of all clips; return the fraction of the video's length that they span, and if one loops."""
         pre = self.preprocessing
-        rate = protocol.target_fps if self.flow is not None else None  # flow is between frames at this rate
+        rate = self.frame_rate
         fps = (rate or video.fps) if protocol.target_fps else None
         sample = partial(protocol_clips, protocol=protocol, fps=fps, name=str(name))
         if self.flow is not None:
@@ -110,7 +120,7 @@ class ViewSampler:
         for indices_T in indices_VT:
             clip_THWC = frames_THWC[np.searchsorted(wanted, indices_T)]
             crops = crop_views(clip_THWC, size=pre.crop, crops=protocol.crops)
-            yield from (View(crop_THWC, len(indices_VT) * len(crops)) for crop_THWC in crops)
+            yield from (View(crop_THWC, len(indices_VT) * len(crops), indices_T) for crop_THWC in crops)
         needed = protocol.clip_len if protocol.placement == "scattered" else _frames_of_clip(sample)
         return coverage_of(indices_VT, num_frames=num_frames), num_frames < needed
 

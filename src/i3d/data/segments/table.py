@@ -17,6 +17,7 @@ from i3d.data.formats.parts import (
     seconds_of_frames,
     seconds_of_row,
 )
+from i3d.data.formats.tables import read_split
 from i3d.data.segments.segment import Segment, SegmentFile, VideoSegments, score_in_file, segment_in, time_text
 from i3d.errors import InputError
 from i3d.utils.text import csv_records, line_error
@@ -47,11 +48,15 @@ def decode_table(path: Path, lines: list[str], *, fps: float | None = None) -> S
     rows: list[tuple[int, str, str, float]] = []  # line, video, label, score
     times: list[tuple[float, float]] = []
     frames, rates = list[FramePart](), list[float | None]()
+    splits: dict[str, str] = {}
     for line, record in csv_records(path, lines):
         columns = columns if columns.path else _columns(path, record)
         video, label = record[columns.path].strip(), record[columns.label].strip()
         if not video or not label:
             raise line_error(path, line, video or label, f"no {'label' if video else 'video'} in this row; add one")
+        split = read_split(path, line, record.get(columns.split))
+        if splits.setdefault(video, split) != split:
+            raise line_error(path, line, video, f"splits {splits[video]!r} and {split!r}; a video has one")
         score = score_of_row(path, line, record, columns)
         rows.append((line, video, label, 1.0 if isnan(score) else score))
         if columns.start_frame:
@@ -69,7 +74,7 @@ def decode_table(path: Path, lines: list[str], *, fps: float | None = None) -> S
     segments: dict[str, list[Segment]] = {}
     for (line, video, label, score), (start, end) in zip(rows, times, strict=True):
         segments.setdefault(video, []).append(segment_in(f"{path}:{line}", start, end, label, score))
-    videos = (VideoSegments(video, tuple(listed)) for video, listed in segments.items())
+    videos = (VideoSegments(video, tuple(listed), split=splits[video]) for video, listed in segments.items())
     return SegmentFile(tuple(videos), tuple(notes))
 
 

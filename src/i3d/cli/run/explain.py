@@ -1,0 +1,69 @@
+"""`i3d explain`: a label of one video by a map and a curve."""
+
+from i3d.cli import output
+from i3d.cli.explain import ExplainOptions
+from i3d.cli.messages import if_interrupted, log
+from i3d.cli.run.setup import compute_config, warn_if_incomplete
+from i3d.data.class_files import class_names
+from i3d.data.formats.inputs import STDIN, expand_inputs
+from i3d.errors import InputError, printable
+from i3d.explanations import explainer as explainers
+from i3d.explanations.draw import animation_fps, draw_explanation
+from i3d.inference.predictor import Predictor
+from i3d.video.base import Limits
+from i3d.weights.pretrained import DEFAULT
+
+
+def run_explain(video: str, options: ExplainOptions) -> int:
+    """Explain a video, print and draw the explanation; the exit code."""
+    path = _one_video(video)
+    explainer = _explainer(options)
+    with if_interrupted("nothing is saved", resumes=False), output.ProgressBar("explain") as bar:
+        explanation = explainer(
+            path,
+            frames_fps=options.frames_fps,
+            limits=Limits(max_seconds=options.max_decode_lag),
+            on_progress=bar,
+        )
+    for note in explanation.notes:
+        log.warning("%s: %s", printable(path), note)
+    output.print_explanation(explanation, json=options.json)
+    for out in (options.out, options.plot):
+        if out is not None:
+            draw_explanation(explanation, out, force=True)  # `guarded` has checked and locked it
+            log.info("explanation drawn: %s", printable(str(out)))
+    if options.out is not None and explanation.fps is None:
+        log.info("its frames have no times: drawn at %g frames a second", animation_fps(explanation))
+    return 0
+
+
+def _one_video(video: str) -> str:
+    paths = expand_inputs([video])
+    if paths == [STDIN]:
+        raise InputError("-: an explanation reads a file; name one")
+    if len(paths) > 1:
+        raise InputError(f"{video}: stands for {len(paths)} videos; name one of them, such as {paths[0]}")
+    return paths[0]
+
+
+def _explainer(options: ExplainOptions) -> explainers.Explainer:
+    how = explainers.ExplainOptions(
+        label=options.label,
+        layer=options.layer,
+        view=options.view,
+        length=options.hide_frames,
+        has_map=not options.curve_only,
+        num_random=options.random_maps,
+        seed=options.seed,
+    )
+    predictor = Predictor(
+        options.model.model or DEFAULT,
+        recipe=options.model.recipe,
+        labels=None if options.classes is None else class_names(options.classes),
+        compute=compute_config(options.compute),
+        flow=options.flow_method,
+    )
+    if options.flow_method is not None and predictor.flow is None:
+        raise InputError(f"--flow-method {options.flow_method}: the network takes RGB; leave it out")
+    warn_if_incomplete(predictor.weights)
+    return explainers.Explainer(predictor, how)

@@ -1,0 +1,55 @@
+"""`i3d timeline --tune`: thresholds and smoothing are chosen on videos with known segments."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+from i3d.cli import output
+from i3d.cli.messages import if_interrupted, log
+from i3d.cli.run.timeline import build_predictor
+from i3d.cli.timeline import TimelineOptions
+from i3d.data.formats.inputs import STDIN, expand_inputs
+from i3d.data.segments.read import read_segments
+from i3d.errors import InputError, printable
+from i3d.timelines import find
+from i3d.timelines.find import TimelineFinder
+from i3d.timelines.tune_api import tune_finder, tuned_segments
+from i3d.utils.outputs import locked_output
+from i3d.video.base import Limits
+from i3d.weights.pretrained import DEFAULT
+from i3d.weights.tuned import checkpoint_to_write, save_tuned
+
+
+def run_tune(videos: Sequence[str], truth: Path, options: TimelineOptions) -> int:
+    """Choose the settings, print how good they are, and write them into the checkpoint; the exit code."""
+    paths, out = expand_inputs(videos), options.tuning.tune_out
+    if STDIN in paths:
+        raise InputError("-: settings are tuned on files; name one")
+    target = out or _target(options)
+    known = read_segments(truth, fps=options.tuning.list_fps)
+    how = find.TimelineOptions(options.window_seconds, options.stride_seconds, use_tuned=False)
+    with (
+        if_interrupted("nothing is saved", resumes=False),
+        nullcontext() if out else locked_output(f"--model {target}", target),
+        output.ProgressBar("timeline", None, "s") as bar,
+    ):
+        predictor = build_predictor(options)
+        tuning = tune_finder(
+            TimelineFinder(predictor, how), paths, known,
+            by=options.tuning.tune_by or "f1@50", where=f"--tune {truth}", frames_fps=options.frames_fps,
+            limits=Limits(max_seconds=options.max_decode_lag), on_progress=bar,
+        )  # fmt: skip
+        save_tuned(predictor.weights, tuned_segments(tuning, how), target, in_place=out is None)
+    if options.json:
+        output.print_json({**asdict(tuning), "settings": dict(tuning.settings), "model": str(target)})
+    else:
+        output.print_tuning(tuning)
+    log.info("%s: holds these settings, which `i3d timeline` uses from now on", printable(str(target)))
+    return 0
+
+
+def _target(options: TimelineOptions) -> Path:
+    """The checkpoint itself, refused if it cannot be written."""
+    model, recipe = options.model.model or DEFAULT, options.model.recipe
+    return checkpoint_to_write(model, recipe=recipe, has_labels=options.classes is not None)

@@ -1,0 +1,8 @@
+"""Why a network gives a label: a map of what a layer used, a curve over time, and how far both can be trusted.
+
+The names are those of `__init__.pyi`; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
