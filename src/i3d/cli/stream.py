@@ -88,9 +88,8 @@ def stream(
       ffmpeg -i udp://@:5000 -c copy -f mpegts - | i3d stream - --json
     """
     names = [STDIN if name == STDIN_WORD else name for name in sources]
-    return run.stream.run_stream(
-        parse_sources(names, policy=options.policy, allow_network=options.allow_network), options
-    )
+    parsed = parse_sources(names, policy=options.policy, allow_network=options.allow_network)
+    return run.stream.run_stream(parsed, options)
 
 
 app = command(stream, "stream")
