@@ -104,7 +104,8 @@ PUBLIC = {  # everything else may change
     "": "ComputeConfig Explanation I3DError InputError LabelScore Prediction Predictions Predictor Progress "
         "Timeline TwoStreams VideoError WeightsError __version__ convert data diagnostics evaluate evaluation "
         "explain explanations features finetune finetuning inference load_model models predict predict_many "
-        "recipes timeline timelines train training tune_timeline video weights",
+        "recipes stream streaming timeline timelines train training tune_timeline video weights",
+    "streaming": "StreamLabel StreamStats stream",
     "explanations": "ActivationMap Explanation OcclusionCurve PerturbationScores draw_explanation explain",
     "timelines": "SegmentSettings Timeline Tuning annotate_timeline find_segments timeline tune_timeline",
     "data": "Annotations Clip ClipDataset ClipLoader TestView TrainView check_annotations read_annotations "

@@ -44,6 +44,7 @@ def calls(place):
     return {
         i3d.predict: {"videos": clip, "model": model, "device": "cpu"},
         i3d.predict_many: {"videos": [clip], "model": model, "device": "cpu"},
+        i3d.stream: {"sources": clip, "model": model},
         i3d.Predictor: {"model": model, "compute": compute},
         i3d.load_model: {"source": model},
         i3d.convert: {"source": model, "target": place / "x.pt"},
@@ -58,7 +59,7 @@ def calls(place):
     }
 
 
-NAMES = ("predict", "predict_many", "Predictor", "load_model", "convert", "evaluate", "finetune", "train",
+NAMES = ("predict", "predict_many", "stream", "Predictor", "load_model", "convert", "evaluate", "finetune", "train",
          "read_annotations", "check_dataset", "open_video", "ComputeConfig", "FinetuneOptions")  # fmt: skip
 
 

@@ -29,6 +29,10 @@ COMMANDS = {  # all flags without their dashes
         "cache classes curve-only device flow-method force frames-fps hide-frames json label layer max-decode-lag "
         "model out plot precision random-maps recipe runtime seed view"
     ),
+    "stream": (
+        "allow-network budget-ms cache classes device json max-seconds model policy precision recipe reconnect-seconds "
+        "runtime show speed stride-seconds top-k window-seconds"
+    ),
     "features": (
         "array-format cache crops dense device flow-method flow-model flow-recipe force fps grid layer layout "
         "mirror-crops model out padding precision preset recipe runtime segments streams stride window window-align"
@@ -160,6 +164,7 @@ LIGHT = [["--help"], ["--version"], ["predict", "--help"], ["predict", "x.mp4", 
  ["test", "m", "--data", "missing"], ["train", "--data", "missing", "--work-dir", "w"],
  ["predict", "missing.mp4", "--device", "gpu"], ["data", "check", "missing"], ["features", "m.mp4", "--out", "o"],
  ["flow", "missing.mp4", "--out", "o"], ["convert", "a.pth", "missing/b.safetensors"], ["predcit"],
+ ["stream", "missing.mp4"], ["stream", "rtsp://h/x"], ["stream", "0", "--policy", "all"],
  ["models", "show", "nofile"], ["models", "show", "r50", "--recipe", "i3d_rgb"], ["benchmark", "model", "nofile"],
  ["benchmark", "model", "r50", "--recipe", "nofile"], ["benchmark", "data", "c.txt", "--recipe", "nofile"],
  ["convert", "nofile.pth", "x.safetensors"], ["data", "list", "c.txt", "--out", "a.xyz"],

@@ -7,6 +7,7 @@ from . import finetuning as finetuning
 from . import inference as inference
 from . import models as models
 from . import recipes as recipes
+from . import streaming as streaming
 from . import timelines as timelines
 from . import training as training
 from . import video as video
@@ -27,6 +28,7 @@ from .inference.prediction import Prediction as Prediction
 from .inference.prediction import Predictions as Predictions
 from .inference.predictor import Predictor as Predictor
 from .inference.two_stream import TwoStreams as TwoStreams
+from .streaming.api import stream as stream
 from .timelines.api import timeline as timeline
 from .timelines.find import Timeline as Timeline
 from .timelines.tune_api import tune_timeline as tune_timeline

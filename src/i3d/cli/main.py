@@ -35,6 +35,7 @@ GENERAL: Final = Group("General", sort_key=99)
 COMMANDS: Final = (  # name, where it is declared, section
     ("predict", "predict:app", USE),
     ("timeline", "timeline:app", USE),
+    ("stream", "stream:app", USE),
     ("explain", "explain:app", USE),
     ("features", "features:app", USE),
     ("flow", "flow:app", USE),
@@ -54,8 +55,8 @@ COMMANDS: Final = (  # name, where it is declared, section
     ("help", "topics:app", ABOUT),
 )
 
-# They write, and do not divide their work.
-ONE_PROCESS: Final = ("flow", "data", "score", "fuse", "convert", "cache", "explain")
+# They write, or read what is live, and do not divide their work.
+ONE_PROCESS: Final = ("stream", "flow", "data", "score", "fuse", "convert", "cache", "explain")
 
 app = App(
     name="i3d",

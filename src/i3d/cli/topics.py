@@ -44,7 +44,11 @@ TOPICS: Final = (
     ),
     Topic("weights", "`i3d convert epoch_100.pth mine.safetensors`: those of MMAction2, DeepMind, MindSpore, timm"),
     Topic("addresses", "", "URLs, YouTube: use yt-dlp or curl, then `i3d predict clip.mp4`"),
-    Topic("camera", "", "live video: use ffmpeg to record a part, or MMAction2's webcam demo"),
+    Topic(
+        "camera",
+        "`i3d stream 0`: cameras, pipes; addresses with `--allow-network`; lag and drops a second",
+        "objects and tracking: use NVIDIA DeepStream",
+    ),
     Topic(
         "when",
         "`i3d timeline clip.mp4 --out segments.csv`, `--annotate out.mp4` draws; features for other models",

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,8 @@ from i3d.errors import InputError, VideoError
 from i3d.evaluation.scoring import sigmoid, softmax
 from i3d.features.extractor import windows_of_stream
 from i3d.inference.predictor import Predictor
-from i3d.models.engine.forward import forward
+from i3d.models.engine.engine import Engine
+from i3d.models.engine.forward import forward, views_at_once
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import WindowProtocol
@@ -69,8 +70,20 @@ class SlidingWindows:
         return FeatureSettings(window=length, stride=self.stride, fps=self.fps, align="centre", padding="repeat")
 
 
+class RatedSource(Protocol):
+    """What windows are cut from: a video, or a live source."""
+
+    @property
+    def name(self) -> str:
+        """As in messages."""
+
+    @property
+    def fps(self) -> float | None:
+        """Its own frame rate; None: its frames have no times."""
+
+
 def sliding_windows(
-    recipe: Recipe, video: Video, *, span: float | None = None, step: float | None = None
+    recipe: Recipe, video: RatedSource, *, span: float | None = None, step: float | None = None
 ) -> SlidingWindows:
     """The windows of a recipe for a video; `span` and `step` in seconds replace its own.
 
@@ -123,7 +136,7 @@ def score_blocks(
     with closing(prefetch(clips, max_ahead=WINDOWS_AHEAD)) as decoded:
         report()
         while block := list(islice(decoded, BLOCK)):
-            scores_WK = _scores(predictor, block, video)
+            scores_WK = score_windows(predictor.engine, predictor.card.recipe, block, name=video.name)
             number += len(block)
             report()
             yield scores_WK
@@ -139,16 +152,15 @@ def _frames(predictor: Predictor, video: Video, windows: SlidingWindows) -> Iter
     return (center_crop(flow_HW2[None], size=pre.crop)[0].copy() for flow_HW2 in flows)
 
 
-def _scores(predictor: Predictor, block: list[npt.NDArray[np.uint8]], video: Video) -> Scores:
-    """Probabilities (W, K) of some windows."""
-    recipe, at_once, logits = predictor.card.recipe, predictor.views_at_once, []
+def score_windows(engine: Engine, recipe: Recipe, block: list[npt.NDArray[np.uint8]], *, name: str) -> Scores:
+    """Probabilities (W, K) of some windows (T, H, W, C) uint8; NaN from the network is a VideoError with the name."""
+    logits, at_once = [], views_at_once(len(block[0]))
     for first in range(0, len(block), at_once):
-        on_device = torch.from_numpy(np.stack(block[first : first + at_once])).to(predictor.device)
-        logits.append(forward(predictor.engine, on_device, recipe.preprocessing).cpu().numpy())
+        on_device = torch.from_numpy(np.stack(block[first : first + at_once])).to(engine.device)
+        logits.append(forward(engine, on_device, recipe.preprocessing).cpu().numpy())
     logits_WK = np.concatenate(logits).astype(np.float64)
     if not np.isfinite(logits_WK).all():
-        what = f"the network gave NaN or infinity in {predictor.engine.arithmetic}"
-        raise VideoError(video.name, what, "use --precision fp32")
+        raise VideoError(name, f"the network gave NaN or infinity in {engine.arithmetic}", "use --precision fp32")
     return (sigmoid(logits_WK) if recipe.multi_label else softmax(logits_WK)).astype(np.float32)
 
 

@@ -4,6 +4,7 @@ import atexit
 import os
 import sys
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Final, NoReturn, TypeVar
@@ -41,6 +42,16 @@ def prefetch(items: Iterator[T], *, max_ahead: int) -> Generator[T, None, None]:
         stop.set()
         if thread.is_alive():
             thread.join(JOIN_SECONDS)
+
+
+@contextmanager
+def counts_as_producer() -> Iterator[None]:
+    """Inside the block, the calling thread is one that `exit_without_join` must not wait for."""
+    _running.add(entry := Event())
+    try:
+        yield
+    finally:
+        _running.discard(entry)
 
 
 def has_running_producer() -> bool:

@@ -2,7 +2,7 @@
 
 The only place that calls `av.open` to read. FFmpeg reads the bytes through a Python file, without any protocol, and
 only the container formats below. A playlist, a concat script, an SDP text or a device named "clip.mp4" can therefore
-not make it open anything else.
+not make it open anything else. Only `open_address` lets FFmpeg use the network, with the protocols of one scheme.
 """
 
 import io
@@ -30,6 +30,8 @@ FORMATS: Final = (
 NO_PROTOCOL: Final = "none"  # not the name of any protocol; an empty list would allow all
 DECODE_ERRORS: Final = (av.error.FFmpegError, OSError, ValueError, MemoryError, RuntimeError)
 BUFFER_BYTES: Final = 1 << 18
+PIPE_BYTES: Final = 1 << 15
+LIVE_FORMATS: Final = "mpjpeg,rtsp,rtp,sdp"
 DEFAULT_PERIOD: Final = Fraction(1, 25)
 MIN_PERIOD: Final = Fraction(1, 1000)
 MAX_PERIOD: Final = Fraction(60)
@@ -69,6 +71,41 @@ def open_container(file: IO[bytes], *, max_pixels: str) -> InputContainer:
         buffer_size=BUFFER_BYTES,
         metadata_errors="replace",
     )
+
+
+def open_live_file(file: object, *, max_pixels: str) -> InputContainer:
+    """The container in what a pipe delivers: `file` has `read`, and no `seek`. One of the `DECODE_ERRORS` if none."""
+    return av.open(
+        file,
+        mode="r",
+        options={**_live_options(max_pixels), "protocol_whitelist": NO_PROTOCOL},
+        buffer_size=PIPE_BYTES,
+        metadata_errors="replace",
+    )
+
+
+def open_address(address: str, *, protocols: str, max_pixels: str, seconds: float) -> InputContainer:
+    """The container at an address of the network, by these protocols only; one of the `DECODE_ERRORS` if there is none.
+
+    `seconds`: without an answer, or without data, for so long, the connection is given up.
+    """
+    return av.open(
+        address,
+        mode="r",
+        options={  # "nobuffer" forgets what was read to find the streams: it is older than what follows
+            **_live_options(max_pixels),
+            "protocol_whitelist": protocols,
+            "rtsp_transport": "tcp",
+            "fflags": "nobuffer",
+        },
+        timeout=(seconds, seconds),
+        metadata_errors="replace",
+    )
+
+
+def _live_options(max_pixels: str) -> dict[str, str]:
+    """Of live sources, little is read before the first frame: a second, by their time stamps."""
+    return {"format_whitelist": f"{FORMATS},{LIVE_FORMATS}", "max_pixels": max_pixels, "analyzeduration": "1000000"}
 
 
 def _open(path: Path, name: str) -> io.FileIO:

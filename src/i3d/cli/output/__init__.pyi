@@ -30,6 +30,7 @@ from .results import (
     print_training,
 )
 from .segments import print_segment_scores
+from .streams import StreamLines
 from .tables import print_json, print_result, print_table
 from .timelines import print_timeline
 from .tuning import print_tuning
@@ -37,6 +38,7 @@ from .tuning import print_tuning
 __all__ = [
     "PredictionLines",
     "ProgressBar",
+    "StreamLines",
     "log_notes",
     "log_unreadable",
     "print_catalogue",

@@ -7,6 +7,7 @@ from . import predict as predict
 from . import score as score
 from . import segments as segments
 from . import setup as setup
+from . import stream as stream
 from . import test as test
 from . import timeline as timeline
 from . import train as train

@@ -1,19 +1,27 @@
 """The frames of a protocol: at its rate, resized, cropped. Prediction and testing share these functions."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from i3d.errors import InputError, VideoError
 from i3d.recipes.augmentation import Augmentation
 from i3d.recipes.settings import FlowMethod, FrameGeometry, Preprocessing, WindowProtocol
-from i3d.video.base import FrameHWC, Transform, Video
+from i3d.video.base import FrameHWC, Limits, Transform, Video
 from i3d.video.flow import flow_to_bytes, flows_of_pairs
 from i3d.video.geometry import Geometry
 from i3d.video.photometric import rand_augment
 from i3d.video.transforms import apply_steps, center_crop, shape_after
 
 ResizedFrame = tuple[int, FrameHWC, Geometry]  # its index first
+
+
+class FrameSource(Protocol):
+    """What frames come from: a video, or a live source."""
+
+    name: str
+    limits: Limits
 
 
 def window_frames(
@@ -73,13 +81,13 @@ def flow_at(
     return [flow_to[1] if index == 0 and 1 in flow_to else flow_to[index] for index in indices]
 
 
-def resize_checked(video: Video, frame_HWC: FrameHWC, *, geometry: FrameGeometry) -> FrameHWC:
+def resize_checked(video: FrameSource, frame_HWC: FrameHWC, *, geometry: FrameGeometry) -> FrameHWC:
     """A frame before its crops. One that would become too large, or is too small for them, is a VideoError."""
     checked_shape(video, frame_HWC.shape, geometry)
     return apply_steps(frame_HWC, geometry.resizes)
 
 
-def checked_shape(video: Video, shape: tuple[int, ...], geometry: FrameGeometry) -> tuple[int, int]:
+def checked_shape(video: FrameSource, shape: tuple[int, ...], geometry: FrameGeometry) -> tuple[int, int]:
     """(height, width) before the crops. Frames that become too large, or are too small for them, are a VideoError."""
     height, width = shape[:2]
     try:
@@ -95,7 +103,7 @@ def checked_shape(video: Video, shape: tuple[int, ...], geometry: FrameGeometry)
     return height, width
 
 
-def check_size(video: Video, size: tuple[int, int], shape: tuple[int, ...]) -> None:
+def check_size(video: FrameSource, size: tuple[int, int], shape: tuple[int, ...]) -> None:
     """A VideoError if a frame would become too large: very narrow frames do when their short side is enlarged."""
     if size[0] * size[1] > video.limits.max_pixels:
         raise VideoError(video.name, f"its frames of {shape[1]} x {shape[0]} are too narrow", "crop them first")
