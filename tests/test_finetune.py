@@ -125,7 +125,7 @@ def test_bf16_is_reported_and_gives_nearly_the_same(root, head, tmp_path):
 
 @pytest.mark.slow
 def test_last_trains_the_last_stage_and_the_classifier(root):
-    output = start(root, "last", "--train-layers", "last", "--epochs", 1, "--head", "prototype")
+    output = start(root, "last", "--train-layers", "last", "--epochs", 1, "--head", "prototype", "--val-fraction", 0)
     changed = has_moved(root, "last")
     assert changed
     assert {name.split(".")[0] for name in changed} == {"layer4", "fc"}
@@ -137,7 +137,7 @@ def test_last_trains_the_last_stage_and_the_classifier(root):
 def test_all_trains_everything_but_the_norm_statistics_and_starts_from_a_model(root, head):
     output = train(
         root / "clips", root / "all", root / "head/best.safetensors", "--train-layers", "all",
-        "--epochs", 1, "--views", 1, "--head", "prototype",
+        "--epochs", 1, "--views", 1, "--head", "prototype", "--val-fraction", 0,
     )  # fmt: skip
     assert "weights: " in output
     changed, every = has_moved(root, "all"), state_of(root / "all/last.safetensors")

@@ -205,6 +205,15 @@ def test_settings_of_layers_are_refused_where_none_is_trained():
 LAYERS = {"train_layers": "last"}
 
 
+def test_layers_are_trained_without_dropout_as_the_classifier_was_fitted():
+    config = choose(FinetuneOptions(**LAYERS), **known([10, 10]))
+    assert config.recipe.network.dropout == 0
+    assert "--set network.dropout" in [decision.flag for decision in config.decisions]
+    given = choose(FinetuneOptions(**LAYERS), **known([10, 10]), settings=["network.dropout=0.3"])
+    assert given.recipe.network.dropout == 0.3
+    assert choose(FinetuneOptions(), **known([10, 10])).recipe.network.dropout > 0
+
+
 @pytest.mark.parametrize(
     ("setting", "options", "more", "message"),
     [

@@ -135,6 +135,29 @@ def test_no_clip_is_for_validation_where_the_split_test_and_the_classifier_need_
         inspected(partly, caplog, trains_layers=False, val_fraction=0.3)
 
 
+def test_layers_are_validated_by_training_clips_where_the_list_divides_all_clips(root, caplog):
+    """Without validation clips, layers that make the model worse would be the model."""
+    rows = [
+        f"clips/{name}/{n}.mp4,{name},{'test' if n < 1 else 'train'},{name}{n % 4}" for name in "ab" for n in range(5)
+    ]
+    divided_list = write_csv(root / "divided.csv", rows, "path,label,split,group")
+    counts, _, text = inspected(divided_list, caplog, trains_layers=True)
+    assert (counts["val"] > 0, counts["test"], sum(counts.values())) == (True, 2, 10)
+    assert f"no clip has the split val: {counts['val']} of 8 training clips validate" in text
+    for options in ({"trains_layers": True, "val_fraction": 0.0}, {"trains_layers": False}):
+        assert inspected(divided_list, caplog, **options)[0] == {"": 0, "train": 8, "val": 0, "test": 2}
+    with pytest.raises(InputError, match="has a split already"):
+        inspected(divided_list, caplog, trains_layers=False, val_fraction=0.3)
+
+
+@pytest.mark.slow
+def test_without_validation_layers_are_compared_with_their_start_on_the_test(partly, root):
+    more = ("--views", 1, "--cv-folds", 0, "--train-layers", "last", "--epochs", 1, "--lr", 1e-8, "--val-fraction", 0)
+    output = train(partly, root / "compared", root / "tiny.safetensors", *FAST, *more)
+    assert "Training layers did not help: the top-1 accuracy on test clips is" in output
+    assert "The model has trained layers all the same." in output
+
+
 def test_the_classifier_is_fitted_on_all_clips_that_are_not_tested(root, partly):
     output = train(partly, root / "partly", root / "tiny.safetensors", *FAST, "--views", 1, "--cv-folds", 0)
     assert "fitted on 7 clips" in output

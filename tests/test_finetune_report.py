@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+import i3d.training.run
 from support.finetuning_runs import make_folder, save_tiny, train, write_csv
 from support.pages import Page
 
@@ -105,7 +106,8 @@ def test_folds_and_several_labels_have_pages(root):
 
 
 @pytest.mark.slow
-def test_layers_have_their_curves(root):
+def test_layers_have_their_curves(root, monkeypatch):
+    monkeypatch.setattr(i3d.training.run, "validate", lambda *_, **__: ({"top1": 0.5}, 2))  # a perfect start ends it
     more = ("--train-layers", "last", "--epochs", 1, "--lr", 0.0001, "--no-overfit-check")
     _, _, page, _ = page_of(root, "last", *more)
     assert "curves" in sections(page)

@@ -30,7 +30,8 @@ def start(place, name):
 
 def run(place, monkeypatch, words):
     monkeypatch.chdir(place)
-    with without_drawing(), mock.patch("i3d.training.run.draw_curves"):
+    half = mock.patch("i3d.training.run.validate", return_value=({"top1": 0.5}, 2))  # a perfect start ends a run
+    with without_drawing(), mock.patch("i3d.training.run.draw_curves"), half:
         return run_here(words)
 
 

@@ -81,22 +81,7 @@ def inspect_clips(
     It is an InputError if more than the fraction `max_bad` (default: 0.1, or one clip) is unreadable, or an issue
     leaves nothing to train.
     """
-    has_validation = bool((annotations.splits_N == SPLITS.index("val")).any())
-    if options.val_fraction is not None and not (
-        _lacks_validation(annotations) or (trains_layers and not has_validation)
-    ):
-        raise InputError(
-            f"--val-fraction {options.val_fraction:g}: {annotations.source} has a split already; leave out one of them"
-        )
-    is_tested = bool((annotations.splits_N == SPLITS.index("test")).any())
-    if options.val_fraction and is_tested and not trains_layers:
-        raise InputError(
-            f"--val-fraction {options.val_fraction:g}: has no effect: the split test is tested on, and the classifier "
-            "alone is not validated; leave it out, or add --train-layers last or all"
-        )
-    fraction = VAL_FRACTION if options.val_fraction is None else options.val_fraction
-    if options.cv_folds or (is_tested and not trains_layers):
-        fraction = 0.0
+    fraction = _val_fraction(annotations, options, trains_layers=trains_layers)
     if options.group_by:
         annotations = with_groups(annotations, options.group_by)  # a wrong pattern is an error before any decoding
     contents = [file_signature(annotations.file(index)) for index in range(len(annotations))]
@@ -136,6 +121,22 @@ def inspect_clips(
     )
     sha256_N, contents_N = tuple(row.sha256 for row in rows), tuple(contents[index] for index in readable)
     return Clips(clips, sha256_N, naming, contents_N), stats
+
+
+def _val_fraction(annotations: Annotations, options: FinetuneOptions, *, trains_layers: bool) -> float:
+    """The fraction of clips to draw for validation; an InputError for one that was given and would have no effect."""
+    given = options.val_fraction
+    is_tested, is_validated = ((annotations.splits_N == SPLITS.index(name)).any() for name in ("test", "val"))
+    if given is not None and not (_lacks_validation(annotations) or (trains_layers and not is_validated)):
+        raise InputError(f"--val-fraction {given:g}: {annotations.source} has a split already; leave out one of them")
+    if given and is_tested and not trains_layers:
+        raise InputError(
+            f"--val-fraction {given:g}: has no effect: the split test is tested on, and the classifier "
+            "alone is not validated; leave it out, or add --train-layers last or all"
+        )
+    if options.cv_folds or (is_tested and not trains_layers):
+        return 0.0
+    return VAL_FRACTION if given is None else given
 
 
 @dataclass(frozen=True, eq=False)
