@@ -70,7 +70,8 @@ def set_warnings(
                 f"{side}: {number} shorter than the {protocol.span} frames of a clip, and left out: {names}"
             )
         if one.errors:
-            warnings.append(f"{side}: {counted(len(one.errors), 'video')} could not be read, and are not in the value")
+            number = counted(len(one.errors), "video is", "videos are")
+            warnings.append(f"{side}: {number} unreadable, and not in the value")
         if one.num_unread:
             number = counted(one.num_unread, "video is", "videos are")
             warnings.append(f"{side}: {number} left out behind the first {protocol.max_clips:,} clips")

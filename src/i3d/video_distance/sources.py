@@ -22,7 +22,7 @@ from i3d.inference.sources import is_many, to_source
 from i3d.utils.text import refuse_endless
 from i3d.video.base import Source
 from i3d.video.frame_names import IMAGE_SUFFIXES
-from i3d.video_distance.arrays import Clip, as_clip
+from i3d.video_distance.arrays import Clip, ValueRange, as_clip
 from i3d.video_distance.feature_files import FEATURE_SUFFIXES, FeatureSource, feature_rows, features_in
 
 # A folder, a list, a pattern, a file of arrays or of features; an array; or an iterable of videos and clips.
@@ -71,7 +71,9 @@ def open_set(videos: VideoSet, side: str) -> ClipSource | FeatureSource:
         return ClipSource(f"({side} iterator)", _items(videos, side), is_once=True)
     if not isinstance(videos, list | tuple):
         return ClipSource(f"({side})", _Items(videos, side))
-    return ClipSource(f"({side} list)", list(_items(videos, side)), len(videos))
+    items = list(_items(videos, side))
+    _check_values((item.source for item in items if isinstance(item.source, Clip)), f"({side} list)")
+    return ClipSource(f"({side} list)", items, len(items))
 
 
 def load_array(path: Path) -> npt.NDArray[Any]:
@@ -89,7 +91,8 @@ def load_array(path: Path) -> npt.NDArray[Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or first_line(error)}); check the path") from error
     except (ValueError, EOFError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        why = "Python objects, which are not read" if "allow_pickle" in str(error) else first_line(error)
+        is_objects = "allow_pickle" in str(error) or "Python objects" in str(error)
+        why = "Python objects, which are not read" if is_objects else first_line(error)
         raise InputError(f"{path}: is no array ({why}); save it again with numpy.save") from error
 
 
@@ -140,7 +143,18 @@ def _of_array(array: npt.NDArray[Any], name: str) -> ClipSource | FeatureSource:
     if array.ndim != 5:
         what = "one clip is no set" if array.ndim == 4 else f"{array.dtype} of shape {array.shape} is no set"
         raise InputError(f"{name}: {what}; {HINT}")
-    return ClipSource(name, _ArrayItems(array, name), len(array))
+    items = _ArrayItems(array, name)
+    if array.dtype != np.uint8:
+        _check_values((item.source for item in items if isinstance(item.source, Clip)), name)
+    return ClipSource(name, items, len(array))
+
+
+def _check_values(clips: Iterable[Clip], name: str) -> None:
+    """An InputError for float clips that cannot be [-1, 1], before any network runs."""
+    values = ValueRange(name)
+    for clip in clips:
+        values.add(clip)
+    values.check()
 
 
 @dataclass(frozen=True, eq=False)

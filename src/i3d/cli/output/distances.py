@@ -9,7 +9,7 @@ from i3d.cli.output.tables import print_json
 if TYPE_CHECKING:
     from i3d.video_distance.result import FvdResult
 
-WHAT = {"shuffled": "frames of the generated clips shuffled", "frozen": "their middle frame repeated"}
+WHAT = {"shuffled": "shuffled frames", "frozen": "its middle frame repeated"}  # each generated clip
 
 
 def print_fvd(result: FvdResult, *, json: bool) -> None:
@@ -27,5 +27,5 @@ def print_fvd(result: FvdResult, *, json: bool) -> None:
     kernel = result.kernel
     print(f"KVD {kernel.mean:.6g}, sd {kernel.spread:.3g} ({kernel.num_subsets} subsets of {kernel.subset:,} clips)")
     for order, value in result.control.items():
-        print(f"{result.metric} {value:.4f} with the {WHAT[order]}")
+        print(f"{result.metric} {value:.4f} if each generated clip has {WHAT[order]}")
     print(f"protocol: {result.protocol_line}")
