@@ -12,6 +12,7 @@ import i3d
 from i3d.errors import InputError
 from i3d.features.extractor import Row, VideoFeatures
 from i3d.features.sidecar import FeatureFile, write_features
+from i3d.video import open_video
 from i3d.video_distance import fvd_protocol
 from support.commands import run
 from support.finetuning_runs import save_tiny
@@ -84,11 +85,17 @@ def test_the_command_prints_the_value_and_the_whole_protocol_in_one_line(place, 
     assert "4 real and 4 generated clips, published values have 2,048 of each" in result.stderr
 
 
+def decoded(path):
+    with open_video(path) as video:
+        return video.frames_at(range(14)).frames_THWC
+
+
 def test_all_kinds_of_sets_with_the_same_frames_have_the_same_value(place, fvd, tmp_path):
     """Folders, patterns, lists, folders of frames and of arrays, arrays of any layout, tensors, floats, iterables."""
     wanted = fvd(place / "real", place / "generated").value
     assert wanted > 0
-    clips = np.stack([frames_of(60 * k // 3, step=3, number=14) for k in range(4)])
+    videos = [place / "generated" / f"{k}.mkv" for k in range(4)]
+    clips = np.stack([decoded(video) for video in videos])
     np.save(tmp_path / "clips.npy", clips)
     np.savez(tmp_path / "clips.npz", clips)
     arrays, images = tmp_path / "arrays", tmp_path / "images"
@@ -99,7 +106,6 @@ def test_all_kinds_of_sets_with_the_same_frames_have_the_same_value(place, fvd, 
         for number, frame_HWC in enumerate(clip):
             Image.fromarray(frame_HWC).save(images / str(k) / f"{number:03}.png")
     (tmp_path / "list.txt").write_text("".join(f"{place}/generated/{k}.mkv\n" for k in range(4)))
-    videos = [place / "generated" / f"{k}.mkv" for k in range(4)]
     sets = [
         str(place / "generated" / "*.mkv"), tmp_path / "list.txt", tmp_path / "clips.npy", tmp_path / "clips.npz",
         arrays, images, clips, clips.transpose(0, 1, 4, 2, 3), clips.transpose(0, 4, 1, 2, 3), torch.from_numpy(clips),
@@ -185,7 +191,7 @@ def test_short_and_unreadable_videos_are_counted_and_named(place, model, tmp_pat
     result = command(tmp_path, model, sets=("real", place / "generated"))
     assert result.returncode == 3
     assert (
-        f"real: 1 video is shorter than a clip of 10 frames, and left out: {tmp_path}/real/short.mkv (4)"
+        f"real: 1 video is shorter than the 10 frames of a clip, and left out: {tmp_path}/real/short.mkv (4)"
         in result.stderr
     )
     assert "real: 1 video is unreadable, and not in the value" in result.stderr
@@ -356,7 +362,7 @@ def test_archives_of_several_arrays_and_of_objects_are_refused(fvd, tmp_path):
     ("words", "message"),
     [
         (["--frames", "0"], "--frames"),
-        (["--preset", "fid"], "--preset"),
+        (["--fvd-protocol", "fid"], "--fvd-protocol"),
         (["--clips", "some"], "--clips"),
         (["--max-clips", "1"], "--max-clips"),
         (["--runs", "0"], "--runs"),

@@ -11,7 +11,7 @@ from i3d.cli.checks import check_videos
 from i3d.cli.limits import SIDE, WEEK, Within
 from i3d.cli.usage import command
 
-Preset = Literal[
+Protocol = Literal[
     "original", "stylegan-v", "stylegan-v-128", "stylegan-v-128-by-8", "videogpt", "common-metrics", "cd-fvd"
 ]
 SetOfVideos = Annotated[shared.FileOrName, Parameter(group=shared.INPUT, required=True)]
@@ -21,9 +21,9 @@ LENGTH = shared.whole(1, 10_000)
 @Parameter(name="*", group=shared.COMPUTED)
 @dataclass(frozen=True)
 class ProtocolOptions:
-    """How the distance is computed. What is left open is that of the preset."""
+    """How the distance is computed. What is left open is that of --fvd-protocol."""
 
-    preset: Preset = "original"
+    fvd_protocol: Protocol = "original"
     """Published protocol by name."""
 
     frames: Annotated[int | None, LENGTH] = None
@@ -100,7 +100,7 @@ def fvd(
 
     Examples:
       i3d fvd real/ generated/
-      i3d fvd real/ generated/ --preset stylegan-v --control
+      i3d fvd real/ generated/ --fvd-protocol stylegan-v --control
       i3d fvd real.npy generated.npy --frames 30 --bootstrap 200 --json
     """
     sets = check_videos([real]), check_videos([generated])

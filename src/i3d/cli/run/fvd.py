@@ -13,8 +13,8 @@ from i3d.weights.pretrained import DEFAULT
 
 def run_fvd(real: str, generated: str, options: FvdOptions) -> int:
     """Compute and print the distance of two sets; the exit code."""
-    given = {name: value for name, value in vars(options.protocol).items() if value is not None and name != "preset"}
-    protocol = fvd_protocol(options.protocol.preset, **given)
+    given = {name: value for name, value in vars(options.protocol).items() if value is not None}
+    protocol = fvd_protocol(given.pop("fvd_protocol"), **given)
     extras = api.FvdOptions(
         seed=options.seed,
         control=options.control,
