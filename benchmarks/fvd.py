@@ -79,8 +79,8 @@ def render(folder: Path, number: int) -> None:
 def in_child(command: str, folder: str) -> dict[str, float]:
     """The numbers of one command on all clips of a folder."""
     words = [sys.executable, __file__, folder, "--measure", command]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    numbers: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    child = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    numbers: dict[str, float] = json.loads(child.stdout.splitlines()[-1])
     return numbers
 
 
