@@ -12,7 +12,13 @@ from i3d.errors import InputError
 from i3d.video_distance import Moments, frechet_distance, fvd_protocol, kernel_distance
 from i3d.video_distance.protocols import PRESETS, RESIZES
 from i3d.video_distance.resizing import resize_clip
-from i3d.video_distance.statistics import Sample, bootstrap_values, chance_distance, interval_around
+from i3d.video_distance.statistics import (
+    Sample,
+    bootstrap_values,
+    chance_distance,
+    distance_of_features,
+    interval_around,
+)
 
 SHAPES = ((48, 64), (256, 256), (224, 224), (300, 131), (17, 500), (240, 320), (225, 223))
 PORT = {10: 569.2296, 16: 152.9175, 30: 151.2565}  # common_metrics_on_video_quality, README: zeros against 255
@@ -60,6 +66,9 @@ def test_fewer_clips_than_numbers_give_no_nan_and_no_complex_number():
     wanted = ((one.mean(axis=0) - other.mean(axis=0)) ** 2).sum() + (a**2).sum() / 299 + (b**2).sum() / 299
     assert type(value) is float
     assert value == pytest.approx(wanted - 2 * overlap, rel=1e-9)
+    for divisor in ("n-1", "n"):
+        whole = frechet_distance(Moments.of(one), Moments.of(other), divisor=divisor)
+        assert distance_of_features(one, other, divisor=divisor) == pytest.approx(whole, rel=1e-9)
 
 
 @pytest.mark.parametrize("batches", [[1] * 97, [97], [40, 0, 57], [3, 90, 4]])

@@ -375,24 +375,24 @@ def test_bad_options_of_the_command_are_named(place, words, message):
     assert message in result.stderr
 
 
-def moving(seed, order):
-    """A texture that moves to the right, with its frames in an order."""
-    rng = np.random.default_rng(seed)
-    noise = rng.integers(0, 200, (8, 24, 3)).astype(np.uint8).repeat(12, 0).repeat(12, 1)
-    return np.stack([np.roll(noise, 6 * k, axis=1)[:96, :96] for k in order])
+def moving(place, order):
+    """A square that moves to the right from a place of its own, with its frames in an order."""
+    top, left = int(8 * place), int(29 * place) % 96
+    frames = np.full((FRAMES, 96, 96, 3), 60, np.uint8)
+    for frame_HWC, step in zip(frames, order, strict=True):
+        frame_HWC[top : top + 28, (left + 8 * step + np.arange(28)) % 96] = (230, 200, 40)
+    return frames
 
 
 @pytest.mark.slow
 def test_the_control_separates_motion_from_content():
     """Two halves of one motion are near, two motions of the same frames far, as the shuffled control shows."""
-    number, straight = 8, range(FRAMES)
-    rng = np.random.default_rng(0)
-    real = np.stack([moving(k, straight) for k in range(number)])
-    same = np.stack([moving(100 + k, straight) for k in range(number)])
-    jumping = np.stack([moving(100 + k, rng.permutation(FRAMES)) for k in range(number)])
+    rng, places = np.random.default_rng(0), np.arange(8)
+    real, same = (np.stack([moving(k + shift, range(FRAMES)) for k in places]) for shift in (0, 0.5))
+    jumping = np.stack([moving(k + 0.5, rng.permutation(FRAMES)) for k in places])
     one, other = (i3d.fvd(real, generated, protocol=PROTOCOL, control=True) for generated in (same, jumping))
     assert one.metric == "FVD"
-    assert one.value < 0.6 * other.value
-    assert one.value < 0.6 * one.control["shuffled"]
-    assert other.value == pytest.approx(other.control["shuffled"], rel=0.15)
-    assert one.control["frozen"] > 1.5 * one.value
+    assert one.value < 0.65 * other.value  # 95 and 165
+    assert one.value < 0.65 * one.control["shuffled"]  # 171
+    assert one.value < 0.5 * one.control["frozen"]  # 233
+    assert other.value == pytest.approx(other.control["shuffled"], rel=0.2)  # 185

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.errors import InputError
+from i3d.utils.arguments import checks_types
 
 Doubles = npt.NDArray[np.float64]
 Divisor = Literal["n-1", "n"]
@@ -63,6 +64,7 @@ class Moments:
         return self.products_DD / (self.number - 1 if divisor == "n-1" else self.number)
 
 
+@checks_types
 def frechet_distance(one: Moments, other: Moments, *, divisor: Divisor = "n-1") -> float:
     """The squared Frechet distance of two Gaussians with these moments (Dowson & Landau 1982).
 
@@ -78,6 +80,23 @@ def frechet_distance(one: Moments, other: Moments, *, divisor: Divisor = "n-1") 
     shift_D = one.mean_D - other.mean_D
     overlap = np.linalg.svd(symmetric_root(first_DD) @ symmetric_root(second_DD), compute_uv=False).sum()
     return float(shift_D @ shift_D + np.trace(first_DD) + np.trace(second_DD) - 2 * overlap)
+
+
+def distance_of_features(one_ND: Doubles, other_MD: Doubles, *, divisor: Divisor = "n-1") -> float:
+    """`frechet_distance` of two arrays; of fewer clips than numbers of a feature in a fraction of the time.
+
+    With centred arrays A and B, the singular values of S1^1/2 S2^1/2 are those of A B^T over the roots of the divisors.
+    """
+    if max(len(one_ND), len(other_MD)) >= one_ND.shape[1]:
+        return frechet_distance(Moments.of(one_ND), Moments.of(other_MD), divisor=divisor)
+    means_2D = one_ND.mean(axis=0), other_MD.mean(axis=0)
+    scaled = [
+        (features - mean_D) / np.sqrt(len(features) - (divisor == "n-1"))
+        for features, mean_D in zip((one_ND, other_MD), means_2D, strict=True)
+    ]
+    overlap = np.linalg.svd(scaled[0] @ scaled[1].T, compute_uv=False).sum()
+    shift_D = means_2D[0] - means_2D[1]
+    return float(shift_D @ shift_D + sum((features**2).sum() for features in scaled) - 2 * overlap)
 
 
 def symmetric_root(covariance_DD: Doubles) -> Doubles:
@@ -153,7 +172,7 @@ def chance_distance(features_ND: npt.ArrayLike, *, divisor: Divisor = "n-1", see
     for size in (half, quarter):
         orders = [rng.permutation(len(features)) for _ in range(NUM_SPLITS)]
         pairs = [(features[order[:size]], features[order[size : 2 * size]]) for order in orders]
-        at[size] = float(np.mean([frechet_distance(Moments.of(a), Moments.of(b), divisor=divisor) for a, b in pairs]))
+        at[size] = float(np.mean([distance_of_features(a, b, divisor=divisor) for a, b in pairs]))
     expected = at[half] ** 2 / at[quarter] if at[quarter] > 0 else at[half]
     return Bias(max(at[half], 0.0), half, max(min(expected, at[half]), 0.0))
 
@@ -166,7 +185,7 @@ def bootstrap_values(
     rng = np.random.default_rng(seed)
     for _ in range(number):
         a, b = (features[rng.integers(len(features), size=len(features))] for features in (one, other))
-        yield frechet_distance(Moments.of(a), Moments.of(b), divisor=divisor)
+        yield distance_of_features(a, b, divisor=divisor)
 
 
 def interval_around(value: float, draws: list[float]) -> tuple[float, float]:
