@@ -128,6 +128,7 @@ def test_features_are_compared_without_a_network(tmp_path):
     assert "no network" in wanted.protocol_line
     assert i3d.fvd(tmp_path / "one.npy", other).value == wanted.value
     assert any("features of unknown protocol" in warning for warning in wanted.warnings)
+    assert "both sets are features: no network runs, and of the protocol only the covariance applies" in wanted.warnings
     assert i3d.fvd(one, one.copy()).value < 1e-3
 
 
@@ -197,6 +198,17 @@ def test_short_and_unreadable_videos_are_counted_and_named(place, model, tmp_pat
     assert "real: 1 video is unreadable, and not in the value" in result.stderr
     assert f"error: {tmp_path}/real/torn.mkv: the file is empty" in result.stderr
     assert "4 clips (matroska ffv1) real" in result.stdout
+
+
+def test_arrays_beside_videos_are_left_out_and_named(place, fvd, tmp_path, caplog):
+    shutil.copytree(place / "real", tmp_path / "mixed")
+    np.save(tmp_path / "mixed" / "a.npy", CLIPS)
+    note = f"{tmp_path}/mixed: its videos are read; 1 files of arrays are left out"
+    assert note in fvd(tmp_path / "mixed", place / "generated").warnings
+    caplog.clear()
+    with pytest.raises(InputError, match="gives 0 of the at least 2 clips"):
+        fvd(tmp_path / "mixed", place / "generated", protocol=fvd_protocol(frames=500))
+    assert note in caplog.messages
 
 
 def test_what_makes_sets_incomparable_is_warned_of(place, fvd, tmp_path):
@@ -277,7 +289,9 @@ BAD_SETS = {
     "a list of frames": (["a.png", "b.png"], "'a.png' is an image; pass videos, or folders of frames"),
     "a number in a list": ([CLIPS[0], 3], "a video cannot be of type int"),
     "logits of 3 numbers": (np.zeros((3, 3), np.float32), "has rows of 3 numbers, the network gives 24"),
-    "NaN features": (np.full((3, 24), np.nan), "are not rows of finite numbers"),
+    "NaN features": (np.full((3, 24), np.nan), "are not rows of finite float32 numbers"),
+    "features over float32": (np.full((3, 24), 1e200), "are not rows of finite float32 numbers"),
+    "no features": (np.zeros((0, 24)), "are not rows of finite float32 numbers"),
     "pooled features": (np.zeros((3, 1024), np.float32), "1024 numbers, which are pooled, not logits"),
 }
 

@@ -115,6 +115,9 @@ def compute_fvd(
     """`fvd` with all options; what cannot be compared is refused before the network is loaded, as far as possible."""
     options.check(protocol)
     sources = {"real": open_set(real, "real"), "generated": open_set(generated, "generated")}
+    notes = [printable(note) for source in sources.values() if isinstance(source, ClipSource) for note in source.notes]
+    for note in notes:  # also if the sets are refused
+        log.warning("%s", note)
     embedder = _embedder(sources, protocol, options, compute, model)
     first, sizes = _embed_both(sources, protocol, options, embedder, compute, on_progress)
     sets, later = (first["real"], first["generated"]), []
@@ -129,7 +132,6 @@ def compute_fvd(
     summaries = [_summary(one, other, protocol, options) for one, other in (sets, sets[::-1])]
     metric = metric_name(protocol, embedder)
     warnings = [
-        *(printable(note) for source in sources.values() if isinstance(source, ClipSource) for note in source.notes),
         *video_notes(sets),
         *set_warnings(protocol, *sets, sizes),
         *bias_warnings(summaries[0], summaries[1], metric, value),
@@ -152,7 +154,7 @@ def compute_fvd(
         generated=summaries[1],
         protocol=protocol_record(protocol, embedder, seed=options.seed, mixed_sizes=options.mixed_sizes),
         protocol_line=protocol_line(protocol, embedder, summaries[0], summaries[1], seed=options.seed),
-        warnings=tuple(warnings),
+        warnings=(*notes, *warnings),
     )
 
 

@@ -43,7 +43,7 @@ class Embedder:
     def __call__(self, frames_THWC: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The feature (D) of a clip with values from 0 to 255. One at a time: no feature depends on its batch."""
         frames = torch.from_numpy(frames_THWC).to(self.engine.device)
-        clip_1CTHW = (2 * frames).div_(255).sub_(1).permute(3, 0, 1, 2)[None]
+        clip_1CTHW = (2 * frames).div_(255).sub_(1)[None].permute(0, 4, 1, 2, 3)
         run = self.engine if self.protocol.features == "logits" else self.engine.pooled
         feature_D: npt.NDArray[np.float32] = run(clip_1CTHW)[0].float().cpu().numpy()
         if not np.isfinite(feature_D).all():

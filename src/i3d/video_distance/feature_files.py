@@ -48,7 +48,16 @@ def feature_rows(path: Path) -> FeatureSource:
         raise InputError(f"{path}: {rows.dtype} of shape {rows.shape}; features are floats of shape (N, D)")
     record = read_sidecar(path.with_suffix(".json"))
     made_with = None if record is None else record["made_with"]
-    return FeatureSource(str(path), np.asarray(rows, np.float32), file_sha256(path), made_with)
+    return FeatureSource(str(path), as_rows(rows, str(path)), file_sha256(path), made_with)
+
+
+def as_rows(array_ND: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
+    """Rows as float32; none, and values that are not finite as such, are an InputError."""
+    with np.errstate(over="ignore"):
+        rows_ND = np.asarray(array_ND, np.float32)
+    if not rows_ND.size or not np.isfinite(rows_ND).all():
+        raise InputError(f"{name}: {array_ND.dtype} of shape {array_ND.shape} are not rows of finite float32 numbers")
+    return rows_ND
 
 
 def features_in(folder: Path, files: Sequence[Path]) -> FeatureSource | None:

@@ -62,6 +62,8 @@ def set_warnings(
 ) -> list[str]:
     """What is wrong, or unusual, with two sets."""
     warnings: list[str] = []
+    if real.origin and generated.origin:
+        warnings.append("both sets are features: no network runs, and of the protocol only the covariance applies")
     for side, one in (("real", real), ("generated", generated)):
         if one.short:
             names = abridged([f"{printable(name)} ({frames})" for name, frames in one.short], NAMED)

@@ -23,7 +23,7 @@ from i3d.utils.text import refuse_endless
 from i3d.video.base import Source
 from i3d.video.frame_names import IMAGE_SUFFIXES
 from i3d.video_distance.arrays import Clip, ValueRange, as_clip
-from i3d.video_distance.feature_files import FEATURE_SUFFIXES, FeatureSource, feature_rows, features_in
+from i3d.video_distance.feature_files import FEATURE_SUFFIXES, FeatureSource, as_rows, feature_rows, features_in
 
 # A folder, a list, a pattern, a file of arrays or of features; an array; or an iterable of videos and clips.
 VideoSet: TypeAlias = str | os.PathLike[str] | npt.NDArray[Any] | torch.Tensor | Iterable[Any]
@@ -83,7 +83,7 @@ def load_array(path: Path) -> npt.NDArray[Any]:
         if path.suffix.lower() == ".npy":
             loaded: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
             return loaded
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if len(archive.files) != 1:
                 names = ", ".join(map(printable, archive.files[:5])) or "nothing"
                 raise InputError(f"{path}: holds {names}; save one array in it")
@@ -136,10 +136,8 @@ def _arrays_in(folder: Path) -> tuple[list[Path], bool]:
 
 def _of_array(array: npt.NDArray[Any], name: str) -> ClipSource | FeatureSource:
     if array.ndim == 2 and array.dtype.kind == "f":
-        if not len(array) or not np.isfinite(array).all():
-            raise InputError(f"{name}: {array.shape} are not rows of finite numbers")
-        digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-        return FeatureSource(name, np.asarray(array, np.float32), digest)
+        rows_ND = as_rows(array, name)
+        return FeatureSource(name, rows_ND, hashlib.sha256(rows_ND.tobytes()).hexdigest())
     if array.ndim != 5:
         what = "one clip is no set" if array.ndim == 4 else f"{array.dtype} of shape {array.shape} is no set"
         raise InputError(f"{name}: {what}; {HINT}")
