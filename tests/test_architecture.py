@@ -101,10 +101,11 @@ def test_functions_fit_a_screen_and_files_a_sitting():
 
 
 PUBLIC = {  # everything else may change
-    "": "ComputeConfig Explanation I3DError InputError LabelScore Prediction Predictions Predictor Progress "
-        "Timeline TwoStreams VideoError WeightsError __version__ convert data diagnostics evaluate evaluation "
-        "explain explanations features finetune finetuning inference load_model models predict predict_many "
-        "recipes stream streaming timeline timelines train training tune_timeline video weights",
+    "": "ComputeConfig Explanation FvdResult I3DError InputError LabelScore Prediction Predictions Predictor "
+        "Progress Timeline TwoStreams VideoError WeightsError __version__ convert data diagnostics evaluate evaluation "
+        "explain explanations features finetune finetuning fvd inference load_model models predict predict_many "
+        "recipes stream streaming timeline timelines train training tune_timeline video "
+        "video_distance weights",
     "streaming": "StreamLabel StreamStats stream",
     "explanations": "ActivationMap Explanation OcclusionCurve PerturbationScores draw_explanation explain",
     "timelines": "SegmentSettings Timeline Tuning annotate_timeline find_segments timeline tune_timeline",
@@ -124,6 +125,7 @@ PUBLIC = {  # everything else may change
     "recipes": "Augmentation ClipProtocol FeatureSettings Preprocessing Recipe TrainSampling Training WindowProtocol "
                "feature_preset load_recipe named_recipe with_overrides with_protocol",
     "training": "RunSummary TrainResult draw_curves list_runs read_curves read_log",
+    "video_distance": "FvdProtocol FvdResult Moments frechet_distance fvd fvd_protocol kernel_distance",
     "video": "Frames Limits Video center_crop flow_between open_video random_clips "
              "uniform_clips write_video",
     "weights": "Card LoadReport Weights build_model load_checkpoint load_model load_weights save_checkpoint",

@@ -22,7 +22,10 @@ from i3d.weights import save_checkpoint
 from support.evaluations import make_evaluation
 from support.finetuning_runs import make_clip, save_tiny
 
-TAKE_ARRAYS = ("i3d.evaluation.confusion_matrix", "i3d.evaluation.mean_class_accuracy")
+TAKE_ARRAYS = (
+    "i3d.evaluation.confusion_matrix", "i3d.evaluation.mean_class_accuracy", "i3d.video_distance.kernel_distance"
+)  # fmt: skip
+VIDEOS = np.zeros((2, 16, 8, 8, 3), np.uint8)
 ODD = (3, None, "abcd", [1, 2], {"a": 1}, True, -1, "3", b"x", float("nan"), "", 1.5)
 
 
@@ -56,11 +59,12 @@ def calls(place):
         open_video: {"source": clip},
         i3d.ComputeConfig: {},
         FinetuneOptions: {},
+        i3d.fvd: {"real": VIDEOS, "generated": VIDEOS, "model": model, "device": "cpu"},
     }
 
 
 NAMES = ("predict", "predict_many", "stream", "Predictor", "load_model", "convert", "evaluate", "finetune", "train",
-         "read_annotations", "check_dataset", "open_video", "ComputeConfig", "FinetuneOptions")  # fmt: skip
+         "read_annotations", "check_dataset", "open_video", "ComputeConfig", "FinetuneOptions", "fvd")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -38,6 +38,10 @@ COMMANDS = {  # all flags without their dashes
         "mirror-crops model out padding precision preset recipe runtime segments streams stride window window-align"
     ),
     "features compare": "device flow-model flow-recipe json model recipe video",
+    "fvd": (
+        "bootstrap cache clips control covariance device features frames fvd-protocol json max-clips max-decode-lag "
+        "mixed-sizes model precision resize resolution runs runtime seed stride"
+    ),
     "flow": "cache flow-align flow-bound flow-format flow-method force fps out short-side workers",
     "flow show": "flow-method force max-displacement out",
     "train": (

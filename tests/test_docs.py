@@ -15,6 +15,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import save_file
 
@@ -61,6 +62,8 @@ def files(tmp_path_factory):
     segments = '{"version": "1", "results": {"a": [{"label": "run", "score": 0.5, "segment": [0.1, 0.3]}]}}'
     (root / "segments.json").write_text(segments)
     (root / "annotated.csv").write_text("video,label,start,stop\na.mp4,run,0,0.3\n")
+    for name, seed in (("real", 0), ("generated", 1)):
+        np.save(root / f"{name}.npy", np.random.default_rng(seed).standard_normal((20, 400)))
     tiny_checkpoint(root / "epoch_100.pth")
     save_file(resnet_2d(50), root / "resnet50.safetensors")
     (root / "my.yaml").write_text(TINY_RECIPE)

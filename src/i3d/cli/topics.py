@@ -62,7 +62,11 @@ TOPICS: Final = (
         "explain",
         "`i3d explain clip.mp4 --plot why.png`: map, curve; `i3d test my --data clips.csv --frame-order frozen`",
     ),
-    Topic("FVD", "", "distance between sets of videos: use cd-fvd"),
+    Topic(
+        "FVD",
+        "`i3d fvd real/ generated/`: the network of the original, published protocols, control of motion",
+        "VideoMAE instead of I3D: use cd-fvd",
+    ),
     Topic("export", "`i3d convert my mine.safetensors`: one file", "ONNX, TensorRT: use `torch.onnx.export`"),
     Topic("server", "", "HTTP: use FastAPI with `i3d.Predictor`, or NVIDIA Triton"),
     Topic("web page", "`i3d test my --data clips.csv --report report.html`: a page of a test", "a demo: use Gradio"),

@@ -19,7 +19,7 @@ Kind = Literal["flow", "features", "networks", "reports", "unfinished"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 ABOUT: Final[dict[Kind, str]] = {
     "flow": "optical flow of videos",
-    "features": "features of clips, for training",
+    "features": "features of clips, for training and FVD",
     "networks": "compiled networks",
     "reports": "checks of data and of compiled networks",
     "unfinished": "left by runs that were killed",

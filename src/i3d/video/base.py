@@ -93,6 +93,7 @@ class Video(ABC):
     stated_seconds: float | None = None  # its length by the header, which may be wrong: for progress alone
     stated_frames: int | None = None
     num_damaged = 0  # frames read so far in which the decoder concealed errors
+    encoding = "array"  # container and codec, or the suffix of image files
 
     def __init__(self, name: str, limits: Limits) -> None:
         self.name, self.limits = printable(name), limits

@@ -110,6 +110,8 @@ class ContainerVideo(Video):
             self.stated_frames = self._stream.frames or round(length / frame_period(self._stream))
         codec, self._kind = self._stream.codec_context, self._container.format.name
         self._stated_size = codec.width, codec.height
+        containers = self._kind.split(",")
+        self.encoding = f"{'mp4' if 'mp4' in containers else containers[0]} {codec.codec.canonical_name}"
         self._may_skip = codec.name in SKIPPING_CODECS and any(name in self._kind for name in TIMED_CONTAINERS)
         codec.options = {"max_pixels": max_pixels}  # the container's own option does not reach the decoder
         codec.thread_count = 1

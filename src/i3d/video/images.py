@@ -116,6 +116,7 @@ def open_images(
 
     video = FramesVideo(name, len(paths), frame_at, file_at=paths.__getitem__, frames_fps=frames_fps, limits=limits)
     video.restore_notes(notes, frames_decoded=0)
+    video.encoding = " and ".join(sorted({f"{path.suffix.lower().removeprefix('.')} frames" for path in paths}))
     return video
 
 

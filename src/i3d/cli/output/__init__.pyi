@@ -1,3 +1,4 @@
+from .distances import print_fvd
 from .evaluations import (
     print_classes,
     print_confusion,
@@ -55,6 +56,7 @@ __all__ = [
     "print_extraction",
     "print_frame_orders",
     "print_fusion",
+    "print_fvd",
     "print_json",
     "print_metrics",
     "print_model_speed",

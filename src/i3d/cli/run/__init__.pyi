@@ -3,6 +3,7 @@ from . import explain as explain
 from . import features as features
 from . import finetune as finetune
 from . import flow as flow
+from . import fvd as fvd
 from . import predict as predict
 from . import score as score
 from . import segments as segments

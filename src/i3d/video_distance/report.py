@@ -1,0 +1,127 @@
+"""What stands beside a value of FVD: the protocol in one line, and the warnings."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from i3d.errors import abridged, counted, printable
+from i3d.video_distance.embed_set import EmbeddedSet, SizeCheck
+from i3d.video_distance.embedding import Embedder
+from i3d.video_distance.protocols import FvdProtocol
+from i3d.video_distance.result import FVD, SetSummary
+
+USUAL_CLIPS: Final = 2048  # of each set, in published values
+NAMED: Final = 3  # videos in a warning
+
+
+def metric_name(protocol: FvdProtocol, embedder: Embedder | None) -> str:
+    """ "FVD" for the logits of the shipped network only; others are distances of another kind."""
+    if protocol.features == "pooled":
+        return "Frechet distance of pooled features (not FVD)"
+    if embedder is not None and not embedder.is_reference:
+        return "Frechet distance of the logits of another network (not FVD)"
+    return FVD
+
+
+def protocol_record(
+    protocol: FvdProtocol, embedder: Embedder | None, *, seed: int, mixed_sizes: bool
+) -> dict[str, Any]:
+    """Everything that the value depends on beside the sets, as JSON values."""
+    return {
+        **protocol.model_dump(mode="json"),
+        "network": None if embedder is None else embedder.name,
+        "network_sha256": None if embedder is None else embedder.sha256,
+        "range": "2 x / 255 - 1",
+        "arithmetic": None if embedder is None else embedder.engine.description,
+        "seed": seed,
+        "mixed_sizes": mixed_sizes,
+    }
+
+
+def protocol_line(
+    protocol: FvdProtocol, embedder: Embedder | None, real: SetSummary, generated: SetSummary, *, seed: int
+) -> str:
+    """The whole protocol in one line."""
+    steps = protocol.steps if embedder is not None else [protocol.steps[0], protocol.steps[-1]]
+    network = "no network" if embedder is None else f"network {embedder.name} {embedder.sha256[:12]}"
+    parts = [
+        protocol.name,
+        network if embedder is None else f"{network}, {embedder.engine.description}",
+        *steps,
+        f"{real.words} real and {generated.words} generated",
+        f"seed {seed}",
+        f"real set {real.sha256[:12]}",
+    ]
+    return printable("; ".join(parts))
+
+
+def set_warnings(
+    protocol: FvdProtocol,
+    real: EmbeddedSet,
+    generated: EmbeddedSet,
+    sizes: SizeCheck,
+) -> list[str]:
+    """What is wrong, or unusual, with two sets."""
+    warnings: list[str] = []
+    if real.origin and generated.origin:
+        warnings.append("both sets are features: no network runs, and of the protocol only the covariance applies")
+    for side, one in (("real", real), ("generated", generated)):
+        if one.short:
+            names = abridged([f"{printable(name)} ({frames})" for name, frames in one.short], NAMED)
+            number = counted(len(one.short), "video is", "videos are")
+            warnings.append(
+                f"{side}: {number} shorter than the {protocol.span} frames of a clip, and left out: {names}"
+            )
+        if one.errors:
+            number = counted(len(one.errors), "video is", "videos are")
+            warnings.append(f"{side}: {number} unreadable, and not in the value")
+        if one.num_unread:
+            number = counted(one.num_unread, "video is", "videos are")
+            warnings.append(f"{side}: {number} left out behind the first {protocol.max_clips:,} clips")
+        if one.first_array is not None and one.first_array[1] > protocol.span and protocol.clips_of(side) != "all":
+            warnings.append(f"{side}: arrays have {one.first_array[1]} frames, of which a clip spans {protocol.span}")
+        if one.origin:
+            warnings.append(f"{side}: {one.origin}; its clips, resize and range are not checked")
+    if len(sizes.sizes) > 1:
+        each = abridged([f"{width} x {height}" for height, width in sizes.sizes], NAMED)
+        what = "each is resized by itself, and sizes alone give a distance"
+        warnings.append(f"clips have {len(sizes.sizes)} sizes ({each}): {what}")
+    return warnings + _comparability(real, generated)
+
+
+def _comparability(real: EmbeddedSet, generated: EmbeddedSet) -> list[str]:
+    """What differs between the sets beside their content, and what they share."""
+    warnings: list[str] = []
+    compressed = real.compressed, generated.compressed
+    if bool(compressed[0]) != bool(compressed[1]) and real.encodings and generated.encodings:
+        side, other = ("real", "generated") if compressed[0] else ("generated", "real")
+        codecs = ", ".join(sorted(compressed[0] or compressed[1]))
+        warnings.append(
+            f"the {side} set is compressed ({codecs}), the {other} one is not: compression alone gives a distance"
+        )
+    shared = len(set(real.digests) & set(generated.digests))
+    if shared and set(real.digests) == set(generated.digests):
+        warnings.append("both sets have the same videos: the value is 0 by nature, or that of the draw of clips")
+    elif shared:
+        warnings.append(f"{counted(shared, 'video is', 'videos are')} in both sets, which lowers the value")
+    return warnings
+
+
+def video_notes(sets: Sequence[EmbeddedSet]) -> list[str]:
+    """Remarks on the videos of the sets: truncated, damaged."""
+    return [f"{printable(name)}: {note}" for one in sets for name, note in one.notes]
+
+
+def bias_warnings(real: SetSummary, generated: SetSummary, metric: str, value: float) -> list[str]:
+    """How much of a value is chance, if there are few clips or unequal numbers."""
+    numbers = real.clips, generated.clips
+    if min(numbers) >= USUAL_CLIPS and numbers[0] == numbers[1]:
+        return []
+    what = f"{numbers[0]:,} real and {numbers[1]:,} generated clips, published values have {USUAL_CLIPS:,} of each"
+    parts: list[str] = []
+    for side, one in (("real", real), ("generated", generated)):
+        if one.chance is not None:
+            halves = f"halves of {one.chance.half:,} are {one.chance.halves:.4g} apart"
+            parts.append(f"two sets like the {side} one about {one.chance.expected:.4g} ({halves})")
+    if not parts:
+        return [f"{what}; the value is biased upwards, by how much cannot be measured on under 8 clips"]
+    return [f"{what}; of {metric} {value:.4g}, chance alone gives {' and '.join(parts)}"]

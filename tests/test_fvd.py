@@ -1,0 +1,280 @@
+"""The mathematics of FVD, its resizes against formulas written here, and its public reference values."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import i3d
+from i3d.errors import InputError
+from i3d.video_distance import Moments, frechet_distance, fvd_protocol, kernel_distance
+from i3d.video_distance.protocols import PRESETS, RESIZES
+from i3d.video_distance.resizing import resize_clip
+from i3d.video_distance.statistics import (
+    Sample,
+    bootstrap_values,
+    chance_distance,
+    distance_of_features,
+    interval_around,
+)
+
+SHAPES = ((48, 64), (256, 256), (224, 224), (300, 131), (17, 500), (240, 320), (225, 223))
+PORT = {10: 569.2296, 16: 152.9175, 30: 151.2565}  # common_metrics_on_video_quality, README: zeros against 255
+ORIGINAL_30 = 151.39244  # the TensorFlow original at T = 30
+
+
+def normal(number, width, *, seed):
+    """Features whose sample mean is exactly 0 and whose covariance (over N - 1) is exactly the identity."""
+    features = np.random.default_rng(seed).standard_normal((number, width))
+    features -= features.mean(axis=0)
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(features, rowvar=False)))
+    return features @ (vectors / np.sqrt(values)) @ vectors.T
+
+
+@pytest.mark.parametrize("width", [1, 3, 40])
+def test_shifted_and_scaled_gaussians_have_the_closed_form(width):
+    features = normal(300, width, seed=1)
+    scale, shift = np.linspace(0.2, 3, width), np.linspace(-2, 5, width)
+    value = frechet_distance(Moments.of(features), Moments.of(features * scale + shift))
+    assert value == pytest.approx((shift**2).sum() + ((1 - scale) ** 2).sum(), abs=1e-6)
+
+
+def test_covariances_that_do_not_commute_have_the_closed_form_of_two_dimensions():
+    features = normal(50, 2, seed=2)
+    roots = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([[0.7, -0.3], [-0.3, 1.9]])
+    one, other = (features @ root for root in roots)
+    product = roots[0] @ roots[0] @ roots[1] @ roots[1]
+    overlap = math.sqrt(np.trace(product) + 2 * math.sqrt(np.linalg.det(product)))
+    wanted = (roots[0] ** 2).sum() + (roots[1] ** 2).sum() - 2 * overlap
+    assert frechet_distance(Moments.of(one), Moments.of(other)) == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize("number", [2, 300, 1000])
+def test_a_set_with_itself_is_at_0(number):
+    features = 30 * np.random.default_rng(number).standard_normal((number, 400)).astype(np.float32)
+    assert abs(frechet_distance(Moments.of(features), Moments.of(features.copy()))) < 1e-3
+
+
+def test_fewer_clips_than_numbers_give_no_nan_and_no_complex_number():
+    rng = np.random.default_rng(3)
+    one, other = (rng.standard_normal((300, 400)) * np.linspace(0.01, 9, 400) + shift for shift in (0, 1))
+    value = frechet_distance(Moments.of(one), Moments.of(other))
+    a, b = one - one.mean(axis=0), other - other.mean(axis=0)  # the trace by the products of clips, without any root
+    overlap = np.linalg.svd(a @ b.T / 299, compute_uv=False).sum()
+    wanted = ((one.mean(axis=0) - other.mean(axis=0)) ** 2).sum() + (a**2).sum() / 299 + (b**2).sum() / 299
+    assert type(value) is float
+    assert value == pytest.approx(wanted - 2 * overlap, rel=1e-9)
+    for divisor in ("n-1", "n"):
+        whole = frechet_distance(Moments.of(one), Moments.of(other), divisor=divisor)
+        assert distance_of_features(one, other, divisor=divisor) == pytest.approx(whole, rel=1e-9)
+
+
+@pytest.mark.parametrize("batches", [[1] * 97, [97], [40, 0, 57], [3, 90, 4]])
+def test_streaming_equals_the_whole_array(batches):
+    features = 1000 + np.random.default_rng(4).standard_normal((97, 20))
+    moments, first = Moments(), 0
+    for size in batches:
+        moments.add(features[first : first + size])
+        first += size
+    assert moments.number == 97
+    np.testing.assert_allclose(moments.mean_D, features.mean(axis=0), rtol=1e-9)
+    for divisor, ddof in (("n-1", 1), ("n", 0)):
+        wanted = np.cov(features, rowvar=False, ddof=ddof)
+        np.testing.assert_allclose(moments.covariance(divisor), wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_one_clip_has_no_covariance_and_other_widths_are_refused():
+    with pytest.raises(InputError, match="at least 2 clips, there is 1"):
+        Moments.of(np.ones((1, 3))).covariance()
+    with pytest.raises(InputError, match="3 and 4 numbers"):
+        frechet_distance(Moments.of(np.eye(3)), Moments.of(np.eye(4)))
+    with pytest.raises(InputError, match="at least 2 clips of each set, there are 1 and 2"):
+        kernel_distance(np.ones((1, 3)), np.ones((2, 3)))
+
+
+def test_the_kernel_distance_is_unbiased_and_grows_with_the_difference():
+    rng = np.random.default_rng(5)
+    one, other, far = rng.standard_normal((3, 400, 8))
+    same, apart = kernel_distance(one, other), kernel_distance(one, far + 1)
+    assert (same.num_subsets, same.subset) == (100, 200)
+    assert abs(same.mean) < 3 * same.spread
+    assert apart.mean > 10 * apart.spread > 0
+    assert kernel_distance(one, other) == same
+    pair = one[:2], other[:2]  # the only subset: the unbiased estimate, term by term
+    kernel = [[(x @ y / 8 + 1) ** 3 for y in pair[1]] for x in pair[0]]
+    within = sum((x[0] @ x[1] / 8 + 1) ** 3 for x in pair)
+    assert kernel_distance(*pair).mean == pytest.approx(within - 2 * np.mean(kernel))
+
+
+@pytest.mark.parametrize("number", [60, 400])
+def test_chance_is_measured_within_a_set(number):
+    rng = np.random.default_rng(6)
+
+    def draw():
+        return rng.standard_normal((number, 100)) * np.linspace(0.1, 3, 100)
+
+    true = np.mean([frechet_distance(Moments.of(draw()), Moments.of(draw())) for _ in range(4)])
+    chance = chance_distance(draw())
+    assert chance.half == number // 2
+    assert chance.halves > 1.3 * true
+    assert chance.expected == pytest.approx(true, rel=0.2)
+    assert chance_distance(draw()[:7]) is None
+    assert chance_distance(np.ones((20, 3))).expected == 0
+
+
+def test_the_interval_lies_around_the_value_and_narrows_with_more_clips():
+    rng = np.random.default_rng(7)
+    widths = []
+    for number in (30, 480):
+        one, other = rng.standard_normal((2, number, 6)) + np.array([0, 1])[:, None, None]
+        value = frechet_distance(Moments.of(one), Moments.of(other))
+        low, high = interval_around(value, list(bootstrap_values(one, other, 100)))
+        assert low < value < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 2
+
+
+def test_a_sample_is_bounded_and_even():
+    counts = np.zeros(100)
+    for seed in range(200):
+        sample = Sample(10, seed=seed)
+        sample.add(np.arange(100, dtype=np.float32)[:, None])
+        assert (len(sample.rows_ND), sample.num_seen, sample.is_whole) == (10, 100, False)
+        counts[sample.rows_ND[:, 0].astype(int)] += 1
+    assert counts[:50].sum() == pytest.approx(1000, rel=0.15)
+    whole = Sample(10)
+    whole.add(np.arange(10, dtype=np.float32)[:, None])
+    assert whole.is_whole
+    assert whole.rows_ND[:, 0].tolist() == list(range(10))
+
+
+def clip_of(shape, *, seed=8):
+    return np.random.default_rng(seed).integers(0, 256, (2, *shape, 3), dtype=np.uint8)
+
+
+def bilinear_at(frame, row, column, shape, *, half_pixel):
+    """One pixel of a resized frame, in float32: a + (b - a) w along the row, then between the rows."""
+    f = np.float32
+    ends = []
+    for target, size, new in zip((row, column), frame.shape, shape, strict=False):
+        scale = f(size) / f(new)
+        place = max(scale * (f(target) + f(0.5)) - f(0.5), f(0)) if half_pixel else f(target) * scale
+        before = min(math.floor(place), size - 1)
+        ends.append((before, min(before + 1, size - 1), f(place) - f(before)))
+    (top, bottom, down), (left, right, along) = ends
+    values = frame.astype(f)
+    upper = values[top, left] + (values[top, right] - values[top, left]) * along
+    lower = values[bottom, left] + (values[bottom, right] - values[bottom, left]) * along
+    return upper + (lower - upper) * down
+
+
+def pixels_of_interest(seed=9):
+    some = np.random.default_rng(seed).integers(0, 224, (150, 2)).tolist()
+    return [*some, *((row, column) for row in (0, 1, 111, 222, 223) for column in (0, 1, 112, 222, 223))]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("resize", ["stretch-tf1", "stretch"])
+def test_stretching_equals_the_formula_to_the_bit(shape, resize):
+    clip = clip_of(shape)
+    resized = resize_clip(clip, resize)
+    assert (resized.dtype, resized.shape) == (np.float32, (2, 224, 224, 3))
+    for row, column in pixels_of_interest():
+        wanted = bilinear_at(clip[1], row, column, (224, 224), half_pixel=resize == "stretch")
+        assert resized[1, row, column].tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_short_side_and_the_centre_crop_equal_the_formula_to_the_bit(shape):
+    clip, (height, width) = clip_of(shape), shape
+    scale = 224 / min(shape)  # VideoGPT rounds the other side up, also where 300 * (224 / 300) is above 224
+    new = (224, math.ceil(width * scale)) if height < width else (math.ceil(height * scale), 224)
+    top, left = (new[0] - 224) // 2, (new[1] - 224) // 2
+    resized = resize_clip(clip, "short-side")
+    for row, column in pixels_of_interest():
+        wanted = bilinear_at(clip[0], top + row, left + column, new, half_pixel=True)
+        assert resized[0, row, column].tolist() == wanted.tolist()
+    torchs = F.interpolate(torch.from_numpy(clip).permute(0, 3, 1, 2).float(), size=new, mode="bilinear")
+    torchs = torchs[:, :, top : top + 224, left : left + 224].permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(resized, torchs, atol=0.02)  # its places are rounded otherwise
+
+
+def antialiased(line, new):
+    """A line of pixels averaged by a triangle as wide as a new pixel, in float64."""
+    size = len(line)
+    scale = size / new
+    reach = max(scale, 1.0)
+    out = []
+    for target in range(new):
+        centre = (target + 0.5) * scale
+        first, stop = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), size)
+        weights = np.maximum(0, 1 - np.abs((np.arange(first, stop) + 0.5 - centre) / reach))
+        out.append((weights[:, None] * line[first:stop]).sum(axis=0) / weights.sum())
+    return np.array(out)
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (300, 131)])
+def test_the_two_resizes_of_cd_fvd_equal_the_formula(shape):
+    """Antialiased, cut to 8 bits, stretched: exactly, but where the exact value before the cut is a whole number."""
+    clip, (height, width) = clip_of(shape), shape
+    side = 32
+    scale = side / min(shape)
+    new = (side, math.ceil(width * scale)) if height < width else (math.ceil(height * scale), side)
+    lines = np.stack([antialiased(line, new[1]) for line in clip[0].astype(np.float64)])
+    frame = np.stack([antialiased(lines[:, column], new[0]) for column in range(new[1])], axis=1)
+    top, left = (new[0] - side) // 2, (new[1] - side) // 2
+    exact = frame[top : top + side, left : left + side]
+    square = np.floor(exact).astype(np.uint8)
+    is_close = np.abs(exact - np.round(exact)) < 1e-3
+    resized = resize_clip(clip, "twice", resolution=side)
+    for row, column in pixels_of_interest():
+        wanted = bilinear_at(square, row, column, (224, 224), half_pixel=True)
+        if not is_close[max(row // 7 - 1, 0) : row // 7 + 2, max(column // 7 - 1, 0) : column // 7 + 2].any():
+            assert resized[0, row, column].tolist() == wanted.tolist()
+    assert is_close.mean() < 0.05
+    assert (resize_clip(clip, "twice") == resize_clip(clip, "stretch")).all()  # arrays are stretched only
+
+
+def test_uint8_and_the_same_values_as_floats_are_resized_alike():
+    clip = clip_of((48, 64))
+    for resize in RESIZES:
+        assert (resize_clip(clip, resize) == resize_clip(clip.astype(np.float32), resize)).all()
+
+
+def test_each_preset_is_a_protocol_with_its_source():
+    for name, make in PRESETS.items():
+        assert make().name == name
+        assert fvd_protocol(name) == make()
+        assert len(make.__doc__) > 50
+    style = [fvd_protocol(name) for name in ("stylegan-v", "stylegan-v-128", "stylegan-v-128-by-8")]
+    assert [(one.frames, one.stride, one.span) for one in style] == [(16, 1, 16), (128, 1, 128), (16, 8, 121)]
+    assert {(one.covariance, one.clips, one.clips_of("generated"), one.max_clips) for one in style} == {
+        ("n", "random", "first", 2048)
+    }
+    assert fvd_protocol("cd-fvd").covariance == "n"
+    assert {fvd_protocol(name).covariance for name in ("original", "videogpt", "common-metrics")} == {"n-1"}
+
+
+def test_a_changed_protocol_names_its_changes():
+    changed = fvd_protocol("stylegan-v", frames=32, clips="all", covariance="n")
+    assert changed.name == "stylegan-v, changed: frames 32, clips all"
+    assert changed.clips_of("generated") == "all"
+    for wrong in ({"frames": 0}, {"resize": "cubic"}, {"frame": 3}, {"clips": "some"}):
+        with pytest.raises(InputError, match="FVD: "):
+            fvd_protocol(**wrong)
+    with pytest.raises(InputError, match=r"preset 'mine': there are original, stylegan-v"):
+        fvd_protocol("mine")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frames", PORT)
+def test_constant_videos_have_the_published_value(frames):
+    """16 videos of zeros against 16 of 255, by the shipped network."""
+    real, generated = (np.full((16, frames, 16, 16, 3), value, np.uint8) for value in (0, 255))
+    result = i3d.fvd(real, generated, protocol=fvd_protocol(frames=frames))
+    assert result.metric == "FVD"
+    assert result.value == pytest.approx(PORT[frames], rel=0.005)
+    if frames == 30:
+        assert float(result) == pytest.approx(ORIGINAL_30, rel=0.001)
