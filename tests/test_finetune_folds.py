@@ -151,6 +151,21 @@ def test_layers_are_validated_by_training_clips_where_the_list_divides_all_clips
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("top1", [1.0, 0.5])
+def test_a_start_that_wins_is_fitted_on_the_clips_that_were_drawn_for_validation(partly, root, monkeypatch, top1):
+    """As without layers: the classifier needs no validation clips."""
+    monkeypatch.setattr(i3d.training.run, "validate", lambda *_, **__: (dict.fromkeys(("top1", "mean_class"), top1), 2))
+    common, name = ("--views", 1, "--cv-folds", 0), f"again{top1}"
+    more = (*common, "--train-layers", "last", "--epochs", 1, "--lr", 1e-8)
+    output = train(partly, root / name, root / "tiny.safetensors", *FAST, *more)
+    assert "The model is the start, with its classifier fitted on the validation clips too." in output
+    train(partly, root / f"{name}-head", root / "tiny.safetensors", *FAST, *common)
+    one, other = (state_of(root / folder / "best.safetensors") for folder in (name, f"{name}-head"))
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(values, other[key]) for key, values in one.items())
+
+
+@pytest.mark.slow
 def test_without_validation_layers_are_compared_with_their_start_on_the_test(partly, root):
     more = ("--views", 1, "--cv-folds", 0, "--train-layers", "last", "--epochs", 1, "--lr", 1e-8, "--val-fraction", 0)
     output = train(partly, root / "compared", root / "tiny.safetensors", *FAST, *more)

@@ -30,6 +30,7 @@ class LayerGain:
     start: float  # of the fitted classifier on the pretrained network
     trained: float | None  # the best after an epoch or, of folds, the last; None: no epoch could be better
     is_selected: bool  # the model is the better of both; else the trained one
+    is_fitted_again: bool = False  # the model is the start, fitted on the validation clips too
 
     @property
     def is_in_vain(self) -> bool:
@@ -137,13 +138,16 @@ def _fit(metrics: Metrics, train_top1: float | None) -> Iterator[str]:
 def _layers(gain: LayerGain | None) -> Iterator[str]:
     if gain is None or not gain.is_in_vain:
         return
+    fitted = ", with its classifier fitted on the validation clips too" * gain.is_fitted_again
+    consequence = f"The model is the start{fitted}."
     if gain.trained is None:
         yield (
             f"Layers were not trained: the {gain.metric} is {gain.start:.0%} at the start, with the fitted classifier "
-            "on the pretrained network, and no epoch could be better. The model is the start."
+            f"on the pretrained network, and no epoch could be better. {consequence}"
         )
         return
-    consequence = "The model is the start." if gain.is_selected else "The model has trained layers all the same."
+    if not gain.is_selected:
+        consequence = "The model has trained layers all the same."
     yield (
         f"Training layers did not help: the {gain.metric} is {gain.start:.1%} at the start, with the fitted "
         f"classifier on the pretrained network, and {gain.trained:.1%} after. {consequence}"

@@ -252,7 +252,10 @@ def _train_and_test(
     if trains_layers and not stop_signal:
         stop_signal = tuner.train_layers(work_dir, split.train, split.validation, overfit_check=options.overfit_check)
         gain = gain or tuner.layer_gain(work_dir)
-        if not stop_signal:
+        if gain and gain.is_in_vain and split.spare and not stop_signal:  # the classifier needs no validation clips
+            head, chosen = tuner.fit_classifier(features, sorted((*split.train, *split.spare)), work_dir, [BEST])
+            gain = replace(gain, is_fitted_again=True)
+        elif not stop_signal:
             tuner.add_familiarity(work_dir / BEST)
     if split.test and not stop_signal:
         evaluation = tuner.test(features, head, split.test, work_dir / BEST)

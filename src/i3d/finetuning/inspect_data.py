@@ -52,6 +52,7 @@ class DatasetStats:
     near_duplicates: str = ""  # what was found, and what follows
     drawn: tuple[int, ...] = ()  # clips whose split was drawn; the others have one in the list
     val_fraction: float = 0.0  # of these, the fraction that was drawn for validation
+    draws_validation: bool = False  # the list has no clips for validation: they were drawn
 
     @property
     def num_clips(self) -> int:
@@ -76,7 +77,7 @@ def inspect_clips(
     Clips keep a split that they have. If some have none and there are no validation clips, a fraction of them is drawn
     for validation, by groups; clips with the same content stay together. None is drawn where the split `test` is tested
     on and no layers are trained, as the classifier alone is not validated. Where layers are trained and all clips have
-    a split, it is drawn from those for training: without validation, layers that make it worse would be the model.
+    a split, it is drawn from those for training.
 
     It is an InputError if more than the fraction `max_bad` (default: 0.1, or one clip) is unreadable, or an issue
     leaves nothing to train.
@@ -96,7 +97,7 @@ def inspect_clips(
     check_num_bad(len(bad), len(report.rows), max_bad, next(iter(bad), ""))
     undivided = annotations.select(readable)
     clips = _split(undivided, fraction, pairs, seed=seed, is_divided=not options.cv_folds)
-    if fraction and trains_layers and not (clips.splits_N == SPLITS.index("val")).any():
+    if fraction and trains_layers and not _is_validated(clips):
         clips = _draw_validation(clips, fraction, pairs, seed=seed)
     splits_N[readable] = clips.splits_N
     issues = find_data_issues(replace(annotations, splits_N=splits_N), report)
@@ -118,6 +119,7 @@ def inspect_clips(
         source_risk=_source_risk(clips),
         drawn=tuple(np.flatnonzero((undivided.splits_N < 0) & (clips.splits_N >= 0)).tolist()),
         val_fraction=fraction,
+        draws_validation=_is_validated(clips) and not _is_validated(undivided),
     )
     sha256_N, contents_N = tuple(row.sha256 for row in rows), tuple(contents[index] for index in readable)
     return Clips(clips, sha256_N, naming, contents_N), stats
@@ -126,8 +128,8 @@ def inspect_clips(
 def _val_fraction(annotations: Annotations, options: FinetuneOptions, *, trains_layers: bool) -> float:
     """The fraction of clips to draw for validation; an InputError for one that was given and would have no effect."""
     given = options.val_fraction
-    is_tested, is_validated = ((annotations.splits_N == SPLITS.index(name)).any() for name in ("test", "val"))
-    if given is not None and not (_lacks_validation(annotations) or (trains_layers and not is_validated)):
+    is_tested = bool((annotations.splits_N == SPLITS.index("test")).any())
+    if given is not None and not (_lacks_validation(annotations) or (trains_layers and not _is_validated(annotations))):
         raise InputError(f"--val-fraction {given:g}: {annotations.source} has a split already; leave out one of them")
     if given and is_tested and not trains_layers:
         raise InputError(
@@ -151,6 +153,7 @@ class Split:
     folds_N: npt.NDArray[np.int64] | None = None  # in cross-validation, the fold that holds out each clip
     head_folds_N: npt.NDArray[np.int64] | None = None  # the same of the classifier alone, for a small set
     folds_reason: str = ""  # of these folds, or why there are none
+    spare: tuple[int, ...] = ()  # validation clips that were drawn, and are not tested on
 
     def select(self, chosen: Sequence[int]) -> Self:
         """The split of only these clips, at their new indices. Folds without clips disappear."""
@@ -167,6 +170,7 @@ class Split:
             groups_N=self.groups_N[list(chosen)],
             folds_N=folds(self.folds_N),
             head_folds_N=folds(self.head_folds_N),
+            spare=tuple(place[i] for i in self.spare if i in place),
         )
 
     @property
@@ -193,7 +197,8 @@ def divide(annotations: Annotations, stats: DatasetStats, options: FinetuneOptio
     head_folds_N, reason = None, "set by you"
     if cv_folds is None:
         head_folds_N, reason = _head_folds(annotations, stats, options, len(held_out), seed=seed)
-    return Split(train, held_out, val, tested_on, groups_N, None, head_folds_N, reason)
+    spare = tuple(val) if stats.draws_validation and test else ()
+    return Split(train, held_out, val, tested_on, groups_N, None, head_folds_N, reason, spare)
 
 
 def _head_folds(
@@ -359,11 +364,9 @@ def _draw_validation(
     undivided = replace(clips.select(training), splits_N=np.full(len(training), -1, np.int8))
     splits_N = clips.splits_N.copy()
     splits_N[training] = split_annotations(undivided, val=fraction, seed=seed, alike=alike).annotations.splits_N
-    num_drawn = int((splits_N == SPLITS.index("val")).sum())
-    log.info(
-        f"no clip has the split val: {num_drawn} of {counted(len(training), 'training clip')} validate, so that layers "
-        "that do not help are not the model (--val-fraction 0: none)"
-    )
+    num_drawn = f"{(splits_N == SPLITS.index('val')).sum()} of {counted(len(training), 'training clip')}"
+    why = "so that layers that do not help are not the model (--val-fraction 0: none)"
+    log.info(f"no clip has the split val: {num_drawn} validate, {why}")
     return replace(clips, splits_N=splits_N)
 
 
@@ -382,7 +385,11 @@ def _trim_to_parts(report: DatasetReport, annotations: Annotations) -> DatasetRe
 
 def _lacks_validation(annotations: Annotations) -> bool:
     """Whether some clips have no split, and none are for validation."""
-    return bool((annotations.splits_N < 0).any() and not (annotations.splits_N == SPLITS.index("val")).any())
+    return bool((annotations.splits_N < 0).any()) and not _is_validated(annotations)
+
+
+def _is_validated(annotations: Annotations) -> bool:
+    return bool((annotations.splits_N == SPLITS.index("val")).any())
 
 
 def describe_counts(annotations: Annotations) -> str:
