@@ -127,7 +127,7 @@ def test_one_function_reads_class_names():
         users |= {f"{path.relative_to(ROOT / 'src/i3d')}:{name}" for name in names & {"class_names", "read_labels"}}
     assert users == {
         "cli/models.py:class_names", "cli/run/predict.py:class_names", "cli/run/setup.py:class_names",
-        "cli/run/explain.py:class_names",
+        "cli/run/explain.py:class_names", "cli/run/stream.py:class_names",
         "cli/run/timeline.py:class_names",
         "data/class_files.py:read_labels", "data/formats/read.py:read_labels",
     }  # fmt: skip
