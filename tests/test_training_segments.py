@@ -281,6 +281,11 @@ def test_an_export_of_label_studio(root, change):
     assert "2 results that are no ranges of a timeline left out" in annotations.warnings
 
 
+def test_the_frame_rate_of_an_export_goes_before_a_given_one(root):
+    source = export(root, lambda task: task["data"].update(fps=25))
+    assert clips(read_annotations(source, fps=50)) == clips(read_annotations(source))
+
+
 def test_an_export_in_short_form(root):
     ranges = [{"ranges": [{"start": 31, "end": 54}], "timelinelabels": ["red"]}]
     (root / "min.json").write_text(json.dumps([{"id": 1, "video": "s3://bucket/a.mp4", "tl": ranges, "annotator": 1}]))
@@ -405,6 +410,11 @@ def test_wrong_files_of_elan_are_errors(tmp_path, content, message):
         ("a.srt", "1\n00:01 --> 00:02\nx\n", r"a\.srt:2: '00:01 --> 00:02': not the times of a cue"),
         ("a.srt", "1\n00:00:01,000 --> 00:00:02,000\n\n", r"a\.srt:3: the cue has no text"),
         ("a.srt", "1\n00:00:01,000 --> 00:00:02,000\nx\ny\n", "two lines"),
+        (
+            "a.srt",
+            "1\n00:00:01,000 --> 00:00:02,000\nx\n\ny\n",
+            r"a\.srt:5: 'y': is in no cue; write it below the times",
+        ),
         ("a.srt", "1\n00:00:02,000 --> 00:00:01,000\nx\n", r"a\.srt:2: x: from 2 to 1 s is no segment"),
         ("a.vtt", "1\n00:00:01.000 --> 00:00:02.000\nx\n", "does not begin with WEBVTT"),
         ("a.json", '{"results": {"a": 3}}', "not a list of segments"),

@@ -96,7 +96,7 @@ def _task(video: VideoSegments, model_version: str) -> dict[str, Any]:
 
 
 def decode_label_studio(content: list[Any], *, where: str, fps: float | None) -> SegmentFile:
-    """The annotations in parsed JSON; where no task has any, the predictions. `fps`: the frame rate of all videos."""
+    """The annotations in parsed JSON; where no task has any, the predictions. `fps`: of tasks without a frame rate."""
     if not all(isinstance(task, dict) for task in content):
         raise InputError(f"{where}: a task is no object; export it again")
     tasks = [(f"{where}: task {task.get('id', k)}", task) for k, task in enumerate(content)]
@@ -168,7 +168,7 @@ def _video(where: str, task: dict[str, Any], results: list[dict[str, Any]], give
     if not isinstance(data, dict):
         raise InputError(f"{where}: its data is no object; export it again")
     path = _path(where, data)
-    fps = given or _rate(data, results)
+    fps = _rate(data, results) or given
     if fps is None and results:
         why = 'the frame rate is unknown, which turns its frames into seconds; add "fps" to the data of the task'
         raise InputError(f"{where}: {why}, or give it as --list-fps")
