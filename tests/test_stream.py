@@ -346,6 +346,8 @@ def test_a_camera_that_is_pulled_out_and_back(place, monkeypatch):
         (["http://h/a", "--allow-network", "--policy", "all"], "which no address does; leave it out"),
         (["a.mp4", "--speed", "0"], "--speed 0: must be above 0 and at most 100"),
         (["a.mp4", "--speed", "nan"], "--speed nan: must be above 0"),
+        (["0", "--speed", "2"], "speed 2: is that of files, and no source is one"),
+        (["a.mp4", "-", "--reconnect-seconds", "3"], "reconnect_seconds 3: is for cameras and addresses"),
         (["a.mp4", "--budget-ms", "0"], "--budget-ms 0: must be at least 1"),
         (["a.mp4", "--window-seconds", "3600"], "--window-seconds 3600: must be above 0 and at most 60"),
         (["a.mp4", "--stride-seconds", "-1"], "--stride-seconds -1: must be above 0"),

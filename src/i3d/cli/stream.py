@@ -10,7 +10,7 @@ from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.limits import WEEK, Within
 from i3d.cli.usage import STDIN, STDIN_WORD, command
-from i3d.streaming.names import parse_sources
+from i3d.streaming.names import check_used, parse_sources
 
 MINUTE = Within(0, 60, "low")
 
@@ -89,6 +89,7 @@ def stream(
     """
     names = [STDIN if name == STDIN_WORD else name for name in sources]
     parsed = parse_sources(names, policy=options.policy, allow_network=options.allow_network)
+    check_used(parsed, speed=options.speed, reconnect_seconds=options.reconnect_seconds)
     return run.stream.run_stream(parsed, options)
 
 

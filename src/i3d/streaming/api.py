@@ -7,7 +7,7 @@ from contextlib import closing
 
 from i3d.errors import InputError, check_not_empty
 from i3d.streaming.capture import Shared
-from i3d.streaming.names import Policy, parse_sources
+from i3d.streaming.names import Policy, check_used, parse_sources
 from i3d.streaming.results import StreamEvent, StreamLabel
 from i3d.streaming.scorer import WindowScorer
 from i3d.streaming.session import Stream, StreamSettings, windows_of
@@ -52,6 +52,7 @@ def stream(
         window_seconds, stride_seconds, policy, speed, top_k, max_seconds, give_up_seconds=reconnect_seconds
     )
     parsed = parse_sources([_name(name) for name in names], policy=policy, allow_network=allow_network)
+    check_used(parsed, speed=speed, reconnect_seconds=reconnect_seconds)
 
     def run() -> Iterator[StreamLabel]:
         shared = Shared()

@@ -69,3 +69,12 @@ def _parse(name: str, policy: Policy | None, allow_network: bool) -> LiveSource:
     if policy == "all":
         raise InputError(f"{shown}: --policy all makes a source wait, which no {source.kind} does; leave it out")
     return source
+
+
+def check_used(sources: Sequence[LiveSource], *, speed: float, reconnect_seconds: float | None) -> None:
+    """An InputError for a setting that none of the sources has."""
+    if speed != 1 and not any(source.kind == "file" for source in sources):
+        raise InputError(f"speed {speed:g}: is that of files, and no source is one; leave it out")
+    if reconnect_seconds is not None and not any(source.reconnects for source in sources):
+        what = "is for cameras and addresses, and no source is one"
+        raise InputError(f"reconnect_seconds {reconnect_seconds:g}: {what}; leave it out")
