@@ -295,6 +295,8 @@ def test_the_middle_view_is_explained_unless_another_is_named(place):
         (["--layer", "layer4", "--model", "views"], "layer 'layer4': its map is one place for the whole frame"),
         (["--layer", "layer3", "--curve-only"], "layer 'layer3': is of the map, which is left out"),
         (["--label", "b", "--model", "doubled"], "label 'b': 2 classes of the network have this name"),
+        (["--random-maps", 9, "--curve-only"], "random_maps 9: are beside the map, which is left out"),
+        (["--seed", 3, "--curve-only"], "seed 3: is of random maps, which are left out"),
         (["--hide-frames", 8], "windows of 8 frames: must be at least 1 and shorter than the view, 8"),
         (["--view", 0], "--view 0: must be at least 1"),
         (["--random-maps", 0], "--random-maps 0: must be at least 1"),

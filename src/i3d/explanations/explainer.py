@@ -58,6 +58,10 @@ class ExplainOptions:
             raise InputError(f"seed {self.seed}: must be at least 0")
         if not self.has_map and self.layer is not None:
             raise InputError(f"layer {quoted(self.layer)}: is of the map, which is left out; give one of both")
+        if not self.has_map and self.num_random != NUM_RANDOM:
+            raise InputError(f"random_maps {self.num_random}: are beside the map, which is left out; give one of both")
+        if not self.has_map and self.seed:
+            raise InputError(f"seed {self.seed}: is of random maps, which are left out; give one of both")
 
 
 class Explainer:
