@@ -1,5 +1,7 @@
 """Segments in the scores of windows: hand-made scores, and properties that hold for any."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -57,6 +59,23 @@ def test_a_score_near_the_threshold_does_not_cut_a_segment():
 def test_several_labels_at_once():
     scores = [[0.9, 0.1, 0], [0.9, 0.8, 0], [0.1, 0.8, 0], [0.1, 0.1, 0.1]]
     assert spans(scores, multi_label=True) == [("a", 0, 1.5), ("b", 0.5, 2.5)]
+
+
+def test_a_class_named_unknown_is_found_beside_others():
+    scores_WK = np.array([[0.9, 0.1], [0.9, 0.9], [0.1, 0.9]])
+    found = find_segments(scores_WK, [UNKNOWN, "b"], PLAIN, step=1.0, seconds=2.5, multi_label=True)
+    assert [(one.label, one.start, one.stop) for one in found] == [(UNKNOWN, 0, 1.5), ("b", 0.5, 2.5)]
+
+
+def test_an_hour_of_400_classes_takes_ten_times_the_memory_of_its_scores():
+    """docs/timeline.md has these numbers: 9 MB of scores, 90 MB for a moment."""
+    scores_WK = np.random.default_rng(0).random((5625, 400), np.float32) / 400
+    tracemalloc.start()
+    find_segments(scores_WK.astype(float), [str(k) for k in range(400)], SegmentSettings(), step=0.64, seconds=3600.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert scores_WK.nbytes == 9_000_000
+    assert peak + 2 * scores_WK.nbytes < 95_000_000  # the blocks, and all of them together
 
 
 def test_smoothing_is_in_seconds():

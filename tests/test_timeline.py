@@ -80,7 +80,7 @@ def test_every_boundary_is_within_a_stride(model, tmp_path, fps):
         (["-", "--annotate", "o.mp4"], "-: a timeline reads files"),
         (["images", "--annotate", "o.mp4"], "images have no times; give their rate with --frames-fps"),
         (["images", "--out", "o.mp4"], "chapters are of video files, not of images"),
-        (["a.mp4", "--labels", "red,red"], "has 'red' more than once"),
+        (["a.mp4", "--labels", "red,red"], "labels: 'red' is named more than once"),
         (["a.mp4", "--enter", 0.2, "--leave", 0.3], "leave 0.3: must be at most enter, 0.2; give both"),
         (["a.mp4", "--stride-seconds", 0], "stride 0 s: must be above 0"),
     ],

@@ -10,8 +10,14 @@ from PIL import Image
 
 from i3d.data.segments import folder as folders
 from i3d.data.segments.read import read_segments
+from i3d.data.segments.segment import Segment
+from i3d.errors import InputError
 from i3d.inference.annotate_folder import RECORD as COPIES
+from i3d.recipes.named import named_recipe
 from i3d.timelines import scores
+from i3d.timelines.drawing import draw_timelines, ticks
+from i3d.timelines.find import Timeline
+from i3d.timelines.scores import check_span
 from i3d.video.reader import open_video
 from support.commands import run_here
 from support.finetuning_runs import frames_of, save_tiny
@@ -202,3 +208,46 @@ def test_frames_with_a_rate_are_drawn_on(timeline):
     assert result.returncode == 0, result.stderr
     with open_video("o.gif") as video:
         assert video.num_frames == 30
+
+
+def test_what_a_plot_leaves_out_is_printed(timeline):
+    for number in range(22):
+        shutil.copy("clips/a.mp4", f"clips/c{number:02}.mp4")
+    result = timeline("clips", "--plot", "t.png", "--stride-seconds", 0.5)
+    assert result.returncode == 0, result.stderr
+    assert "t.png: the first 20 of 24 videos are drawn; name fewer" in result.stderr
+
+
+def test_a_plot_of_videos_without_segments_is_empty(tmp_path):
+    labels = [Segment(k, k + 1, f"class {k}", 0.5) for k in range(32)]
+    many = Timeline("b.mp4", tuple(labels), "protocol", 32.0)
+    notes = draw_timelines(tmp_path / "t.png", [Timeline("a.mp4", (), "protocol", 3.0), many])
+    assert notes == ("b.mp4: the 30 labels that last longest, of 32, are drawn; choose some (--labels)",)
+    assert np.asarray(Image.open(tmp_path / "t.png")).std() > 0
+
+
+def test_the_axis_has_each_time_once():
+    assert ticks(0.4) == [0]
+    assert ticks(3.0) == [0, 1, 2, 3]
+    assert ticks(95.0) == [0, 15, 30, 45, 60, 75, 90]
+    assert [len(ticks(hours * 3600.0)) for hours in (1, 8, 9, 100)] == [7, 9, 5, 8]
+
+
+def test_a_method_of_flow_for_a_network_of_rgb_is_refused(timeline):
+    result = timeline("clips/a.mp4", "--flow-method", "dis", "--out", "s.csv")
+    assert (result.returncode, result.stderr) == (
+        2, "error: --flow-method dis: the network takes RGB; leave it out\n"
+    )  # fmt: skip
+
+
+def test_a_class_with_the_name_of_no_class_is_named(timeline, tmp_path):
+    model = save_tiny(tmp_path / "unknown.safetensors", labels=(*LABELS[:-1], "unknown"))
+    result = timeline("clips/a.mp4", model=model)
+    assert "the network has a class unknown: what no label is certain of has the same label" in result.stderr
+
+
+def test_a_window_with_fewer_frames_than_the_network_takes_is_refused():
+    recipe = named_recipe("inception_rgb_kinetics400")
+    check_span(recipe, 0.36, min_frames=9)
+    with pytest.raises(InputError, match=r"window 0\.1 s: has 2 of the 9 frames .*; give 0\.36 s or more"):
+        check_span(recipe, 0.1, min_frames=9)

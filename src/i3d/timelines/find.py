@@ -9,6 +9,8 @@ Letters in names: W windows, K classes.
 """
 
 import base64
+import logging
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,11 +20,11 @@ import numpy as np
 
 from i3d.data.content import Stamp, check_unchanged, file_signature, file_stamp, signature_of_read
 from i3d.data.resume import ResumeLog
-from i3d.data.segments.segment import Segment, VideoSegments
+from i3d.data.segments.segment import UNKNOWN, Segment, VideoSegments
 from i3d.errors import InputError, VideoError, abridged, counted, quoted
 from i3d.inference.predictor import Predictor, source_name
 from i3d.recipes.segments import SegmentSettings, TunedSegments, completed, origin
-from i3d.timelines.scores import Scores, SlidingWindows, score_blocks, sliding_windows
+from i3d.timelines.scores import Scores, SlidingWindows, check_span, score_blocks, sliding_windows
 from i3d.timelines.segmentation import find_segments
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import Limits, Source, Video
@@ -31,6 +33,7 @@ from i3d.video.reader import open_video
 BETWEEN: Final = "\0"  # a video and the number of a block in the key of a log
 MILLISECOND: Final = 1e-3
 WORDS: Final = {"span": "window", "step": "stride"}
+log = logging.getLogger("i3d")
 Block = dict[str, Any]  # "scores" of windows in base64, or what is known of the whole video
 
 
@@ -78,6 +81,8 @@ class TimelineOptions:
         for name in ("span", "step"):
             if (value := getattr(self, name)) is not None and not 0 < value <= 3600:
                 raise InputError(f"{WORDS[name]} {value:g} s: must be above 0 and at most 3600")
+        if repeated := next((label for label, count in Counter(self.labels).items() if count > 1), None):
+            raise InputError(f"labels: {quoted(repeated)} is named more than once; name each label once")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +98,10 @@ class TimelineFinder:
             names = abridged([*map(quoted, self.predictor.card.labels)], 10)
             raise InputError(f"labels: the network has no class {quoted(missing[0])}; it has {names}")
         completed(self.options.segments, self.tuned)
+        check_span(self.predictor.card.recipe, self.span, min_frames=self.predictor.engine.min_frames)
+        if UNKNOWN in self.predictor.card.labels:
+            what = "what no label is certain of has the same label"
+            log.warning("the network has a class %s: %s; rename the class", UNKNOWN, what)
 
     @property
     def tuned(self) -> TunedSegments | None:

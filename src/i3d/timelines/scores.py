@@ -105,6 +105,15 @@ def sliding_windows(
     return SlidingWindows(fps, frames, interval, max(1, round(stride)))
 
 
+def check_span(recipe: Recipe, span: float | None, *, min_frames: int) -> None:
+    """An InputError for a window of `span` seconds with fewer frames than the network takes: they would be repeated."""
+    if span is None or not isinstance(recipe.protocol, WindowProtocol):
+        return
+    if (frames := max(1, round(span * recipe.protocol.fps))) < min_frames:
+        what = f"window {span:g} s: has {frames} of the {min_frames} frames that the network takes at least"
+        raise InputError(f"{what}; give {min_frames / recipe.protocol.fps:g} s or more")
+
+
 def score_blocks(
     predictor: Predictor,
     video: Video,

@@ -47,8 +47,7 @@ def find_segments(
             segment
             for k, label in enumerate(labels)
             for segment in _segments(_cleaned(_one_class(smoothed_WK[:, k], settings), edges_W1, settings),
-                                     smoothed_WK[:, [k]], [label], edges_W1)
-            if segment.label != UNKNOWN
+                                     smoothed_WK[:, [k]], [label], edges_W1, has_unknown=False)
         ]  # fmt: skip
     else:
         states_W = _cleaned(_best_class(smoothed_WK, settings), edges_W1, settings)
@@ -117,10 +116,17 @@ def _runs(states_W: Classes) -> list[tuple[int, int, int]]:
     return [(first, stop, int(states_W[first])) for first, stop in pairwise(cuts) if stop > first]
 
 
-def _segments(states_W: Classes, smoothed_WK: Scores, labels: Sequence[str], edges_W1: Scores) -> list[Segment]:
-    """A segment of each run of windows. One that is shorter than a millisecond is left out."""
+def _segments(
+    states_W: Classes, smoothed_WK: Scores, labels: Sequence[str], edges_W1: Scores, *, has_unknown: bool = True
+) -> list[Segment]:
+    """A segment of each run of windows. One that is shorter than a millisecond is left out.
+
+    `has_unknown`: also of those in which nothing is on.
+    """
     segments = []
     for first, stop, state in _runs(states_W):
+        if state == OFF and not has_unknown:
+            continue
         start_seconds, stop_seconds = round(float(edges_W1[first]), PRECISION), round(float(edges_W1[stop]), PRECISION)
         scores_W = smoothed_WK[first:stop].max(axis=1) if state == OFF else smoothed_WK[first:stop, state]
         if stop_seconds > start_seconds:

@@ -3,15 +3,12 @@
 from i3d.cli import output
 from i3d.cli.explain import ExplainOptions
 from i3d.cli.messages import if_interrupted, log
-from i3d.cli.run.setup import compute_config, warn_if_incomplete
-from i3d.data.class_files import class_names
+from i3d.cli.run.network import one_network
 from i3d.data.formats.inputs import STDIN, expand_inputs
 from i3d.errors import InputError, printable
 from i3d.explanations import explainer as explainers
 from i3d.explanations.draw import animation_fps, draw_explanation
-from i3d.inference.predictor import Predictor
 from i3d.video.base import Limits
-from i3d.weights.pretrained import DEFAULT
 
 
 def run_explain(video: str, options: ExplainOptions) -> int:
@@ -56,14 +53,5 @@ def _explainer(options: ExplainOptions) -> explainers.Explainer:
         num_random=options.random_maps,
         seed=options.seed,
     )
-    predictor = Predictor(
-        options.model.model or DEFAULT,
-        recipe=options.model.recipe,
-        labels=None if options.classes is None else class_names(options.classes),
-        compute=compute_config(options.compute),
-        flow=options.flow_method,
-    )
-    if options.flow_method is not None and predictor.flow is None:
-        raise InputError(f"--flow-method {options.flow_method}: the network takes RGB; leave it out")
-    warn_if_incomplete(predictor.weights)
+    predictor = one_network(options.model, options.classes, options.flow_method, options.compute)
     return explainers.Explainer(predictor, how)

@@ -1,6 +1,5 @@
 """`i3d timeline`: windows of each video are scored, and segments found."""
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,12 +8,11 @@ from typing import Any
 from i3d.cli import output
 from i3d.cli.messages import if_interrupted, log, unreadable_code
 from i3d.cli.run.annotate import LabelDrawer
-from i3d.cli.run.setup import compute_config, warn_if_incomplete
+from i3d.cli.run.network import one_network
 from i3d.cli.run.timeline_files import SegmentOutput, labels_to_draw
 from i3d.cli.timeline import SegmentOptions, TimelineOptions
-from i3d.data.class_files import class_names
 from i3d.data.resume import ResumeLog
-from i3d.errors import InputError, counted, printable, quoted
+from i3d.errors import counted, printable
 from i3d.inference.predictor import Predictor
 from i3d.recipes.segments import SegmentSettings, completed
 from i3d.timelines import find as timelines
@@ -22,7 +20,6 @@ from i3d.timelines.annotate import TimelineDrawing
 from i3d.timelines.drawing import draw_timelines
 from i3d.timelines.find import BETWEEN, Block, Timeline, TimelineFinder, find_timelines
 from i3d.video.base import Limits
-from i3d.weights.pretrained import DEFAULT
 
 
 def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
@@ -39,7 +36,8 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
         bad = sum(bool(row.error) for row in rows)
         files.finish(rows)
     if options.plot is not None and bad < len(rows):
-        draw_timelines(options.plot, rows)
+        for note in draw_timelines(options.plot, rows):
+            log.warning("%s: %s", printable(str(options.plot)), note)
         log.info("%s: the segments", printable(str(options.plot)))
     if options.json:
         output.print_json(rows)
@@ -88,21 +86,11 @@ def _find(
 
 def build_predictor(options: TimelineOptions) -> Predictor:
     """The network of the options."""
-    predictor = Predictor(
-        options.model.model or DEFAULT,
-        recipe=options.model.recipe,
-        labels=None if options.classes is None else class_names(options.classes),
-        compute=compute_config(options.compute),
-        flow=options.flow_method,
-    )
-    warn_if_incomplete(predictor.weights)
-    return predictor
+    return one_network(options.model, options.classes, options.flow_method, options.compute)
 
 
 def _finder_options(options: TimelineOptions) -> timelines.TimelineOptions:
     labels = tuple(label.strip() for label in options.labels.split(",")) if options.labels else ()
-    if repeated := next((label for label, count in Counter(labels).items() if count > 1), None):
-        raise InputError(f"--labels {quoted(options.labels)}: has {quoted(repeated)} more than once")
     return timelines.TimelineOptions(
         options.window_seconds, options.stride_seconds, labels, _segment_settings(options.segments)
     )
