@@ -226,7 +226,7 @@ def test_columns_that_may_be_a_split_are_refused_without_a_split(tmp_path, kind,
 
 
 @pytest.mark.parametrize("words", ["predict", "features --out out", "flow --out out"])
-@pytest.mark.parametrize("columns", [("start", "end"), ("min", "max"), ("start_ms", "end_ms")])
+@pytest.mark.parametrize("columns", [("start", "end"), ("in", "out"), ("start_timecode", "end_timecode")])
 def test_whole_videos_are_reported_once_where_times_are_not_read_with_quiet_too(tmp_path, monkeypatch, words, columns):
     monkeypatch.chdir(tmp_path)
     render(tmp_path / "a.mp4", num_frames=9)
@@ -240,6 +240,8 @@ def test_whole_videos_are_reported_once_where_times_are_not_read_with_quiet_too(
 
 
 PAIRS = ["from,to", "min,max", "t0,t1", "tmin,tmax", "first,last", "offset,duration", "start_hms,end_hms"]
+PAIRS += ["in,out", "t1,t2", "st,et", "beginning,ending", "from_sec,to_sec", "time_in,time_out", "tc_in,tc_out"]
+PAIRS += ["in_point,out_point"]
 
 
 @pytest.mark.parametrize("pair", PAIRS)

@@ -33,7 +33,10 @@ _OTHER_SPLITS: Final = re.compile(
     r"|(?:(?:is|in|for)_?)?(?:train(?:ing)?|test(?:ing)?|e?val(?:id|idation|uation)?|held_?out|holdout)(?:_set)?"
 )
 _SECONDS: Final = r"(?:s|secs?|seconds?|t|times?|ts|timestamps?)"
-_UNITS: Final = r"(?:frames?|f|idx|index|id|no|number|[mun]s|m?secs?|(?:milli|micro)(?:s|seconds?)|min(?:ute)?s?|pts)"
+_UNITS: Final = (
+    r"(?:frames?|f|idx|index|id|no|number|[mun]s|m?secs?|(?:milli|micro)(?:s|seconds?)|min(?:ute)?s?|pts"
+    r"|time_?codes?|tc|samples?)"
+)
 _OF: Final = r"(?:(?:clip|video|segment|seg|shot|temporal|action|event|label)_?)?"
 _BOUNDS: Final = {"start": "(?:start|begin|onset)", "end": "(?:end|stop|finish)"}
 _TIMES: Final = {side: re.compile(rf"{_OF}(?:{_SECONDS}_?)?{word}(?:_?{_SECONDS})*") for side, word in _BOUNDS.items()}
@@ -57,8 +60,10 @@ _FPS: Final = re.compile(r"(?:video_)?(?:fps|frame_?rate)")
 _PAIRS: Final = (  # of times, in whatever unit, where both are there
     ("from", "to"), ("t0", "t1"), ("tmin", "tmax"), ("t_min", "t_max"), ("first", "last"), ("offset", "duration"),
     ("start_offset", "end_offset"), ("start_hms", "end_hms"), ("onset", "duration"), ("start", "duration"),
-    ("min", "max"),
+    ("min", "max"), ("t1", "t2"), ("st", "et"), ("s", "e"), ("beginning", "ending"),
 )  # fmt: skip
+_TIMED_PAIRS: Final = (("from", "to"), ("in", "out"))  # also with a unit: t_from, tc_in, out_point
+_AROUND: Final = re.compile(rf"(?:{_SECONDS}|frames?|m?secs?|ms|tc|time_?code|points?|marks?)")
 _SCORE: Final = re.compile(r"(?:scores?|conf(?:idence)?|prob(?:ability)?)")
 SILENT: Final = frozenset({"", "is_cc"})  # the index of pandas, and the licence in Kinetics
 
@@ -128,11 +133,21 @@ def find_columns(path: Path, names: Iterable[str]) -> Columns:
     if has_part and (scores := [name for name in plain if _SCORE.fullmatch(plain[name])]):
         chosen["score"] = _only(path, scores)
     others = [name for name in plain if name not in chosen.values() and name not in SILENT]
-    paired = {name for pair in _PAIRS if set(pair) <= set(plain.values()) for name in pair}
+    paired = _paired(set(plain.values()))
     times = tuple(name for name in others if _OTHER_TIMES.fullmatch(plain[name]) or plain[name] in paired)
     splits = tuple(name for name in others if _OTHER_SPLITS.fullmatch(plain[name]))
     unread = tuple(name for name in others if name not in (*times, *splits))
     return Columns(**chosen, label_kind=kind, times=times, splits=splits, unread=unread)
+
+
+def _paired(names: set[str]) -> set[str]:
+    """The names that are times because the other end stands beside them."""
+    paired = {name for pair in _PAIRS if set(pair) <= names for name in pair}
+    words = {name: [part for part in name.split("_") if not _AROUND.fullmatch(part)] for name in names}
+    for pair in _TIMED_PAIRS:
+        ends = [{name for name in names if words[name] == [word]} for word in pair]
+        paired |= ends[0] | ends[1] if all(ends) else set()
+    return paired
 
 
 def _other_ends(path: Path, plain: dict[str, str], chosen: dict[str, str]) -> dict[str, str]:
