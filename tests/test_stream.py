@@ -198,6 +198,18 @@ def test_decoding_begins_with_a_keyframe(place):
     assert numbers == list(range(numbers[0], 60))
 
 
+def test_errors_in_frames_and_packets_before_a_keyframe_are_reported(place):
+    content = bytearray((place / "a.ts").read_bytes())
+    middle = 188 * (len(content) // 188 // 2)
+    for start in range(middle, middle + 188 * 6, 188):
+        content[start + 30 : start + 180] = bytes(150)
+    rows = stream(place, "-", "--policy", "all", stdin=bytes(content[188 * 8 :]))
+    what = "\n".join(row["what"] for row in rows.event)
+    assert "11 packets before the first keyframe left out" in what
+    assert re.search(r"[1-9]\d* frames? with errors that the decoder conceals, used as they are", what), what
+    check_counts(rows.summary[0])
+
+
 def test_a_change_of_size_within_a_stream(place):
     small = encode(place / "small.ts", frames_of(1, 1, num_frames=25, height=36, width=48)).read_bytes()
     large = encode(place / "large.ts", frames_of(2, 2, num_frames=25, height=72, width=64)).read_bytes()

@@ -4,11 +4,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from i3d.data.loading.preprocess import resize_checked
-from i3d.errors import VideoError, first_line
+from i3d.errors import VideoError, counted, first_line
 from i3d.recipes.settings import Preprocessing
 from i3d.streaming.buffer import Frame, SourceBuffer
 from i3d.streaming.names import LiveSource
@@ -89,7 +90,7 @@ class Capture:
         while True:
             since = time.monotonic()
             try:
-                with video:
+                with video, self._damage_reported(video):
                     self._read(video)
                 error = VideoError(self.source.name, "the source ended", "check that it is on")
                 if not self.source.reconnects:
@@ -155,6 +156,20 @@ class Capture:
             for note in video.notes:
                 self._report(note)
         self._flush()
+
+    @contextmanager
+    def _damage_reported(self, video: LiveVideo) -> Iterator[None]:
+        """Report at the end what could not be decoded: it is in no other count."""
+        try:
+            yield
+        finally:
+            if video.num_damaged:
+                self._report(f"{counted(video.num_damaged, 'damaged frame')} left out")
+            if video.num_concealed:
+                frames = counted(video.num_concealed, "frame")
+                self._report(f"{frames} with errors that the decoder conceals, used as they are")
+            if video.num_awaited:
+                self._report(f"{counted(video.num_awaited, 'packet')} before the first keyframe left out")
 
     def _flush(self) -> None:
         self._fill(self._resampler.flush())

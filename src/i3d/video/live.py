@@ -66,6 +66,7 @@ class LiveVideo(ABC):
     """An open source. Its frames are read once, in one thread, which may be another than that which opened it."""
 
     num_damaged = 0  # packets or frames that could not be decoded
+    num_concealed = 0  # packets with errors that the decoder conceals: their frames are used
     num_awaited = 0  # packets before the first keyframe
 
     def __init__(self, name: str, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -151,8 +152,9 @@ class ContainerStream(LiveVideo):
             if packet.pts is not None:
                 arrivals[packet.pts] = arrival
             try:
-                with av.logging.Capture():
+                with av.logging.Capture() as errors:
                     frames = packet.decode()
+                self.num_concealed += bool(errors)
             except DECODE_ERRORS as error:
                 self.num_damaged += 1
                 num_failed += 1
