@@ -31,6 +31,8 @@ def run_explain(video: str, options: ExplainOptions) -> int:
             log.info("explanation drawn: %s", printable(str(out)))
     if options.out is not None and explanation.fps is None:
         log.info("its frames have no times: drawn at %g frames a second", animation_fps(explanation))
+    elif options.out is not None and explanation.fps != animation_fps(explanation):
+        log.info("drawn at %g frames a second, slower than its %g", animation_fps(explanation), explanation.fps)
     return 0
 
 
