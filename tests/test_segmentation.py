@@ -63,8 +63,8 @@ def test_several_labels_at_once():
 
 def test_a_class_named_unknown_is_found_beside_others():
     scores_WK = np.array([[0.9, 0.1], [0.9, 0.9], [0.1, 0.9]])
-    found = find_segments(scores_WK, [UNKNOWN, "b"], PLAIN, step=1.0, seconds=2.5, multi_label=True)
-    assert [(one.label, one.start, one.stop) for one in found] == [(UNKNOWN, 0, 1.5), ("b", 0.5, 2.5)]
+    segments = find_segments(scores_WK, [UNKNOWN, "b"], PLAIN, step=1.0, seconds=2.5, multi_label=True)
+    assert [(one.label, one.start, one.stop) for one in segments] == [(UNKNOWN, 0, 1.5), ("b", 0.5, 2.5)]
 
 
 def test_an_hour_of_400_classes_takes_ten_times_the_memory_of_its_scores():
