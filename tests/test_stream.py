@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 
 import i3d
+from i3d.cli.output.streams import StreamLines
 from i3d.errors import InputError, VideoError
+from i3d.inference.prediction import LabelScore
 from i3d.streaming import display as displays
 from i3d.streaming.capture import Shared
 from i3d.streaming.names import parse_sources
-from i3d.streaming.results import StreamLabel
+from i3d.streaming.results import StreamLabel, StreamStats
 from i3d.streaming.scorer import WindowScorer
 from i3d.streaming.session import Stream, StreamSettings
 from i3d.streaming.sources import opened
@@ -127,7 +129,7 @@ def test_a_pipe_is_live_unless_all_frames_are_asked_for(place):
 def test_a_pipe_without_a_video_is_refused(place):
     rows = stream(place, "-", stdin=b"no video" * 99, code=3)
     assert "error: -: no video that can be read as it comes (Invalid data" in rows.stderr
-    assert "; send a format without an index at its end" in rows.stderr
+    assert "; check the program that writes to the pipe; it cannot be an mp4" in rows.stderr
     rows = stream(place, "-", stdin=b"", code=3)
     assert "error: -: nothing came through the pipe; check the program that writes to it" in rows.stderr
 
@@ -278,6 +280,22 @@ def test_threads_and_descriptors_end_with_the_stream(place):
 
 
 @pytest.mark.slow
+def test_the_label_of_the_last_window_is_printed_after_the_end(capsys):
+    """It is computed when the source has ended already. The percent of dropped frames is of those captured."""
+    counts = {"captured": 8, "used": 4, "dropped": 2, "left_out": 0, "waiting": 2, "windows": 1, "skipped": 0}
+    lags = dict.fromkeys(("lag_p50", "lag_p95", "lag_max", "label_age"), 0.5)
+    ended = StreamStats(source="a", state="ended", seconds=2.0, reconnects=0, **counts, **lags)
+    common = {"source": "a", "time": "", "lag": 0.5, "window_age": 1.0, "first_pts": None, "last_pts": None}
+    lines = StreamLines(many=False, json=False)
+    for name in ("first", "second"):
+        lines.add(StreamLabel(predictions=(LabelScore(name, 0.9),), seconds=2.0, is_padded=False, **common))
+        lines.add(ended)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2
+    assert printed[0].endswith("8 frames, 4 used, 2 dropped (25 %)")
+    assert printed[1].split() == ["0:02.000", "last", "second", "90", "%"]
+
+
 def test_from_python(place):
     with_all = list(i3d.stream([place / "a.mp4"], model=place / "tiny.safetensors", speed=20, top_k=2))
     assert len(with_all) == (75 - LENGTH) // STRIDE + 2

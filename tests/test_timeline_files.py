@@ -77,7 +77,7 @@ def test_edited_files_stay_without_force(timeline):
     Path("subs/b.srt").write_text("corrected by hand")
     result = timeline(*words)
     assert result.returncode == 2
-    assert "subs/b.srt: the file exists; choose another name, or replace it with --force" in result.stderr
+    assert "replace it with --force; it was edited since it was written, and the edits would be lost" in result.stderr
     assert Path("subs/b.srt").read_text() == "corrected by hand"
     assert timeline(*words, "--force").returncode == 0
     assert labels_in("subs/b.srt") == ["run", "7"]

@@ -54,9 +54,8 @@ class StreamStats:
 
     @property
     def dropped_share(self) -> float:
-        """The fraction of frames that were dropped, of those used or dropped."""
-        decided = self.used + self.dropped
-        return self.dropped / decided if decided else 0.0
+        """The fraction of captured frames that were dropped."""
+        return self.dropped / self.captured if self.captured else 0.0
 
     @property
     def skipped_share(self) -> float:

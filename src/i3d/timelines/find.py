@@ -161,6 +161,7 @@ class TimelineFinder:
             windows = sliding_windows(self.predictor.card.recipe, video, span=self.span, step=self.step)
             if known is None:
                 first = sum(map(len, blocks))
+                self.predictor.engine.reset_used_runtimes()
                 scored = score_blocks(self.predictor, video, windows, first=first, on_progress=on_progress)
                 seconds = _collect(scored, blocks, store)
                 known = {"seconds": seconds, "fps": constant_rate(video), "notes": list(video.notes)}
@@ -197,7 +198,7 @@ class TimelineFinder:
         return (
             f"{self.predictor.card.recipe.name}: {windows.line}; {restricted}smoothed over {s.smooth:g} s; "
             f"from a score of {s.enter:g} to below {s.leave:g}, at least {s.min_length:g} s, gaps from "
-            f"{s.min_gap:g} s ({origins}); {self.predictor.engine.requested}"
+            f"{s.min_gap:g} s ({origins}); {self.predictor.engine.description}"
         )
 
 

@@ -118,12 +118,19 @@ class PipeReader:
         return b""
 
 
+PIPE_TODO: Final = (  # an mp4 has its index at its end, or needs to be searched
+    "check the program that writes to the pipe; it cannot be an mp4: ffmpeg -i INPUT -c copy -f mpegts - | i3d stream -"
+)
+
+
 class ContainerStream(LiveVideo):
     """Frames of a container that arrives bit by bit."""
 
-    def __init__(self, container: InputContainer, name: str, *, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, container: InputContainer, name: str, *, clock: Clock = time.monotonic, todo: str = "check the source"
+    ) -> None:
         super().__init__(name)
-        self._container, self._clock = container, clock
+        self._container, self._clock, self._todo = container, clock, todo
         try:
             self._stream = video_stream(container, self.name)
         except BaseException:
@@ -193,7 +200,7 @@ class ContainerStream(LiveVideo):
                 with av.logging.Capture():
                     packet = next(packets, None)
             except DECODE_ERRORS as error:
-                raise VideoError(self.name, f"it broke off ({reason(error)})", "check the source") from error
+                raise VideoError(self.name, f"it broke off ({reason(error)})", self._todo) from error
             if packet is None:
                 return
             arrival = self._clock()
@@ -213,9 +220,8 @@ def open_pipe(file: BinaryIO, name: str, stop: threading.Event) -> LiveVideo:
     except DECODE_ERRORS as error:
         if reader.is_empty:
             raise VideoError(name, "nothing came through the pipe", "check the program that writes to it") from error
-        todo = "send a format without an index at its end: ffmpeg -i INPUT -c copy -f mpegts - | i3d stream -"
-        raise VideoError(name, f"no video that can be read as it comes ({reason(error)})", todo) from error
-    return ContainerStream(container, name)
+        raise VideoError(name, f"no video that can be read as it comes ({reason(error)})", PIPE_TODO) from error
+    return ContainerStream(container, name, todo=PIPE_TODO)
 
 
 def open_network(address: str, name: str, *, seconds: float) -> LiveVideo:

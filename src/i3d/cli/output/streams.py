@@ -26,6 +26,9 @@ class StreamLines:
         elif isinstance(item, StreamLabel):
             self._last[item.source] = item
             self._print_json("label", item)
+            if item.source in self._ended and not self._json:  # of the last window, computed after the end
+                words = [f"{clock(item.seconds):>9}", *self._name(item.source), "last", _top1(item)]
+                print("  ".join(words), flush=True)
         elif item.source not in self._ended:
             if item.state in ENDED:
                 self._ended.add(item.source)
@@ -50,18 +53,20 @@ class StreamLines:
             print(json.dumps({"type": kind, **row.to_dict()}), flush=True)
 
     def _line(self, row: StreamStats) -> str:
-        """0:12.000  archery 83 %  lag 0.42 s (p50 0.41, p95 0.50, max 0.60), age 0.9 s  375 frames, 0 dropped (0 %)"""
+        """0:12.000  archery 83 %  lag 0.42 s (p50 0.41, ...), age 0.9 s  375 frames, 311 used, 0 dropped (0 %)"""
         label = self._last.get(row.source)
         words = [f"{clock(row.seconds):>9}"]
-        words += [row.source] if self._many else []
+        words += self._name(row.source)
         words += [row.state] if row.state != "connected" else []
         if label is None:
             words.append("no label yet")
         else:
-            top1 = label.top1
-            words.append(f"{printable(top1.label)} {100 * top1.score:.0f} %")
+            words.append(_top1(label))
             words.append(f"lag {label.lag:.2f} s ({_lags(row)}), age {row.label_age or 0:.1f} s")
-        return "  ".join([*words, f"{row.captured:,} frames, {_dropped(row)}"])
+        return "  ".join([*words, f"{row.captured:,} frames, {row.used:,} used, {_dropped(row)}"])
+
+    def _name(self, source: str) -> list[str]:
+        return [source] if self._many else []
 
     def _summary(self, row: StreamStats) -> str:
         name = f"{row.source}: " if self._many else ""
@@ -70,6 +75,11 @@ class StreamLines:
         lag = "no label" if row.lag_max is None else f"lag {_lags(row)} s"
         again = f"; {counted(row.reconnects, 'reconnection')}" if row.reconnects else ""
         return f"{name}{windows}; {frames}; {lag}{again}"
+
+
+def _top1(label: StreamLabel) -> str:
+    """archery 83 %"""
+    return f"{printable(label.top1.label)} {100 * label.top1.score:.0f} %"
 
 
 def _lags(row: StreamStats) -> str:

@@ -1,5 +1,6 @@
 """`i3d timeline --tune`: thresholds and smoothing are chosen on videos with known segments."""
 
+import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -45,7 +46,8 @@ def run_tune(videos: Sequence[str], truth: Path, options: TimelineOptions) -> in
         output.print_json({**asdict(tuning), "settings": dict(tuning.settings), "model": str(target)})
     else:
         output.print_tuning(tuning)
-    log.info("%s: holds these settings, which `i3d timeline` uses from now on", printable(str(target)))
+    name = printable(str(target))
+    log.info("%s: holds these settings; `i3d timeline --model %s` uses them", name, shlex.quote(name))
     return 0
 
 

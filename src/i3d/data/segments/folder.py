@@ -37,7 +37,15 @@ class SegmentFolder:
             path = out / name
             if path.exists() and Path(video).exists() and path.samefile(video):
                 raise InputError(f"{path}: is the video itself; choose another folder")
-            check_new(str(path), path, force=force, is_own=lambda p, n=name: file_sha256(p) in recorded(before, n))  # type: ignore[misc]
+            own = recorded(before, name)
+            edited = "; it was edited since it was written, and the edits would be lost" * bool(own)
+            check_new(
+                str(path),
+                path,
+                force=force,
+                note=edited,
+                is_own=lambda p, own=own: file_sha256(p) in own,  # type: ignore[misc]
+            )
             if path.is_dir():
                 raise InputError(f"{path}: is a folder; choose another folder for the files")
 
