@@ -83,6 +83,10 @@ def test_labels_come_first_unless_the_rank_means_little():
             "i3d data split LIST --out split.csv --ignore-splits --group-by '(p1)_'",
         ),
         ({"issues": ("sources", "duplicates"), "group_by_of_issue": "(p1)_", "risk": RISK}, "--group-by '(p1)_'"),
+        (
+            {"issues": ("sources",), "list_and_split": ("'my clips'", "'my clips/split.csv'")},
+            "i3d data split 'my clips' --out 'my clips/split.csv' --ignore-splits",
+        ),
         ({"folds": "folds_N", "folder": "my run"}, "i3d test 'my run' --data LIST"),
     ],
 )

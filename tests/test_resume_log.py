@@ -260,6 +260,8 @@ def test_changes_are_named_by_their_place():
         ("new", None, 2),
     ]
     assert describe_changes({"a": 1}, {"a": 2}) == "a was 1, now 2"
+    networks = [{"flow": "dis", "sha256": "0b39"}]
+    assert describe_changes({"w": networks}, {"w": [{**networks[0], "flow": "tvl1"}]}) == "w[0].flow was dis, now tvl1"
     assert describe_changes(before, before) == ""
     many = describe_changes({str(i): 0 for i in range(7)}, {str(i): 1 for i in range(7)})
     assert many.endswith("4 was 0, now 1; and 2 more")

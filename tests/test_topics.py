@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import i3d
+from i3d.cli import main
 from i3d.cli.main import app
 from i3d.cli.topics import TOPICS, readme_table
 from i3d.errors import I3DError
@@ -33,8 +34,10 @@ def test_each_topic_has_an_answer_of_a_line_or_two():
     for topic in TOPICS:
         answer = run_here(["i3d", "help", *topic.name.split()])
         assert answer.returncode == 0
-        assert answer.stdout in printed
-        words = " ".join(answer.stdout.split())
+        lines, _, usage = answer.stdout.partition("\n\n")  # a command of this name follows with its help
+        assert lines.strip() in printed
+        assert usage.startswith("Usage: i3d") == (topic.name in {name for name, *_ in main.COMMANDS})
+        words = " ".join(lines.split())
         assert all(part.replace("`", "") in words for part in (topic.here, topic.elsewhere))
 
 

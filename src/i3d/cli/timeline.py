@@ -11,7 +11,7 @@ from i3d.cli import run
 from i3d.cli.checks import check_videos, exists, refuse
 from i3d.cli.limits import RATE, WEEK, Within
 from i3d.cli.usage import command
-from i3d.recipes.segments import SegmentMetric
+from i3d.recipes.names import SegmentMetric
 from i3d.utils.outputs import is_drawing
 
 HOUR = Within(0, 3600)

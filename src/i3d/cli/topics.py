@@ -103,12 +103,14 @@ def help_(
     known = {topic.name.lower(): topic for topic in TOPICS}
     if name == ALL:
         print("\n".join(_lines(topic) for topic in TOPICS))
-    elif not names or (names[0] in {name for name, *_ in COMMANDS} and name.lower() not in known):
+        return
+    is_command = not names or names[0] in {name for name, *_ in COMMANDS}
+    if topic := known.get(name.lower()):
+        print(_lines(topic), end="\n\n" if is_command else "\n")
+    if is_command:
         app.resolved_commands()  # the help lists their summaries
         app.meta([*names, "--help"])
-    elif name.lower() in known:
-        print(_lines(known[name.lower()]))
-    else:
+    elif not topic:
         raise InputError(f"{name}: is no topic and no command; topics are {abridged([*known], len(known))}")
 
 

@@ -258,6 +258,10 @@ def changed_settings(before: Any, now: Any, name: str = "") -> list[tuple[str, A
             for key in keys
             for change in changed_settings(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
         ]
+    are_lists = isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now)
+    if are_lists and all(isinstance(one, Mapping) for one in (*before, *now)):
+        numbered = zip(before, now, range(len(before)), strict=True)
+        return [change for old, new, n in numbered for change in changed_settings(old, new, f"{name}[{n}]")]
     return [] if before == now else [(name, before, now)]
 
 

@@ -23,7 +23,7 @@ from i3d.evaluation.action_segmentation import (
 from i3d.evaluation.detection import PRESETS, mean_average_precisions, rank_labels
 from i3d.evaluation.segment_pairs import VideoPair
 from i3d.evaluation.segment_scores import COLLAR
-from i3d.recipes.segments import SegmentMetric
+from i3d.recipes.names import SegmentMetric
 
 ONE_LABEL: Final = ("edit_score", "frame_accuracy")  # of metrics for which a moment has one label
 WeightedMetric = Callable[[Values], float]  # of weights (V)

@@ -9,6 +9,7 @@ the classifier, train layers if that is set, test, and diagnose the result.
 
 import logging
 import os
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -321,6 +322,15 @@ def _next_steps(
         RunFacts(
             tuner.config, options, stats, tuner.split, metrics, outcome.labels,
             train_top1=outcome.train_top1, gain=outcome.gain, is_stopped=outcome.stop_signal != 0,
-            folder=str(work_dir),
+            folder=str(work_dir), list_and_split=_list_and_split(tuner.annotations.source),
         )
     )  # fmt: skip
+
+
+def _list_and_split(source: str) -> tuple[str, str]:
+    """The words of a command for a list or folder of clips, and for a new list in the folder that paths begin in."""
+    place = Path(source)
+    if not source or not place.exists():
+        return "LIST", "split.csv"
+    folder = place if place.is_dir() else place.parent
+    return shlex.quote(source), shlex.quote(str(folder / "split.csv"))

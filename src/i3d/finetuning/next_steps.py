@@ -49,6 +49,7 @@ class RunFacts:
     gain: LayerGain | None = None
     is_stopped: bool = False
     folder: str = "RUN"  # of the run
+    list_and_split: tuple[str, str] = ("LIST", "split.csv")  # words of a command: the list, and a new one
 
     @property
     def is_few(self) -> bool:
@@ -81,7 +82,7 @@ def _data(facts: RunFacts) -> Iterator[NextStep]:
     if facts.has_issue("leak"):
         yield NextStep("Make the classes alike in length, frame size, frame rate and bytes per frame, and train again.")
     if facts.has_issue("empty class", "few clips"):
-        yield NextStep(f"Add clips of the classes that have none or one; aim at {ENOUGH_CLIPS} or more of each.")
+        yield NextStep(f"Add clips of the classes that have none or few; aim at {ENOUGH_CLIPS} or more of each.")
 
 
 def _evidence(facts: RunFacts) -> Iterator[NextStep]:
@@ -90,7 +91,8 @@ def _evidence(facts: RunFacts) -> Iterator[NextStep]:
     flag = group_flag(next((issue.group_by for issue in facts.stats.issues if issue.kind == "sources"), ""))
     kinds = [kind for kind in ("sources", "duplicates", "near-duplicates") if facts.has_issue(kind)]
     if kinds == ["sources"]:
-        command = f"i3d data split LIST --out split.csv --ignore-splits{flag}"
+        source, out = facts.list_and_split
+        command = f"i3d data split {source} --out {out} --ignore-splits{flag}"
         yield NextStep("Split the clips again, so that sources stay on one side.", command)
     elif kinds:  # `i3d data split` does not read the clips
         text = f"Train without the split of your list: the one that is drawn has {' and '.join(kinds)} on one side."

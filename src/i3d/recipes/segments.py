@@ -1,15 +1,10 @@
 """How segments are found in the scores of a video: settings, and those that a checkpoint holds."""
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from i3d.errors import InputError
+from i3d.recipes.names import SegmentMetric
 from i3d.recipes.settings import Settings
-
-SegmentMetric = Literal[
-    "f1@10", "f1@25", "f1@50", "event_f1", "edit_score", "frame_accuracy", "mean_average_precision"
-]  # fmt: skip
 
 
 class SegmentSettings(Settings):

@@ -21,7 +21,8 @@ from i3d.data.segments.segment import VideoSegments
 from i3d.errors import InputError
 from i3d.evaluation.segment_pairs import VideoPair, pair_segments
 from i3d.evaluation.weighted_metrics import WeightedMetric, check_metric, weighted_metric
-from i3d.recipes.segments import SegmentMetric, SegmentSettings
+from i3d.recipes.names import SegmentMetric
+from i3d.recipes.segments import SegmentSettings
 from i3d.timelines.find import ScoredVideo
 from i3d.timelines.segmentation import find_segments
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress

@@ -8,7 +8,8 @@ from i3d.data.segments.segment import VideoSegments
 from i3d.errors import check_not_empty
 from i3d.inference.predictor import Predictor
 from i3d.inference.sources import expand
-from i3d.recipes.segments import SegmentMetric, TunedSegments
+from i3d.recipes.names import SegmentMetric
+from i3d.recipes.segments import TunedSegments
 from i3d.timelines.find import TimelineFinder, TimelineOptions
 from i3d.timelines.known_segments import known_segments
 from i3d.timelines.tune import Tuning, check_by, tune_settings
