@@ -6,9 +6,10 @@ import json
 import pytest
 
 from i3d.data.class_files import class_names, read_labels
-from i3d.data.labels import dataset_labels
+from i3d.data.labels import dataset_labels, numbered_labels
 from i3d.errors import InputError
 from support.commands import run
+from support.finetuning_runs import make_folder, save_tiny
 from support.paths import ROOT
 
 FORMS = {
@@ -127,7 +128,20 @@ def test_one_function_reads_class_names():
         users |= {f"{path.relative_to(ROOT / 'src/i3d')}:{name}" for name in names & {"class_names", "read_labels"}}
     assert users == {
         "cli/models.py:class_names", "cli/run/predict.py:class_names", "cli/run/setup.py:class_names",
-        "cli/run/explain.py:class_names", "cli/run/stream.py:class_names",
-        "cli/run/timeline.py:class_names",
+        "cli/run/network.py:class_names", "cli/run/stream.py:class_names", "cli/run/test.py:class_names",
         "data/class_files.py:read_labels", "data/formats/read.py:read_labels",
     }  # fmt: skip
+
+
+def test_a_test_names_the_classes_of_weights_without_names(tmp_path, monkeypatch):
+    """As `predict` does: the list and the weights have the same numbers."""
+    monkeypatch.chdir(tmp_path)
+    save_tiny(tmp_path / "tiny.safetensors", labels=numbered_labels(2))
+    make_folder(tmp_path / "clips", ("a", "b"), 1)
+    (tmp_path / "l.txt").write_text("clips/a/0.mp4 0\nclips/b/0.mp4 1\n")
+    (tmp_path / "names.txt").write_text("archery\nbowling\n")
+    words = ("test", "tiny.safetensors", "--data", "l.txt", "--classes", "names.txt", "--workers", 0, "--out", "r.json")
+    result = run(*words)
+    assert result.returncode == 0, result.stderr
+    assert "tiny.safetensors: its classes have no names; they get those of --classes, by number" in result.stderr
+    assert json.loads((tmp_path / "r.json").read_text())["classes"] == ["archery", "bowling"]

@@ -8,12 +8,13 @@ from typing import Final
 from i3d.cli import output
 from i3d.cli.checks import refuse
 from i3d.cli.messages import if_interrupted, is_first_rank, log, unreadable_code
-from i3d.cli.options import StreamOptions
 from i3d.cli.run.score import check_bad_as_wrong, finish, with_metrics
 from i3d.cli.run.setup import compute_config, frame_naming, read_dataset, warn_if_incomplete
 from i3d.cli.streams import Fusion, check_flow_method
 from i3d.cli.test import TestOptions
 from i3d.data.annotations import SPLITS, Annotations
+from i3d.data.class_files import class_names
+from i3d.data.labels import is_numbered
 from i3d.data.resume import Resume, finish_log, is_logged
 from i3d.errors import InputError, counted, printable
 from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
@@ -45,7 +46,7 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
     """Test one network, or one of RGB and one of flow; the exit code."""
     out, protocols, saves_views, force = options.out, options.protocol_names, options.saves_views, options.force
     check_out(out, options.out_format, num_protocols=len(protocols) or 1, save_views=saves_views)
-    networks = _load_networks(model, options.recipe, options.streams)
+    networks = _load_networks(model, options)
     average: str | None = None if saves_views else options.average_clips
     if len(networks) == 2:
         average = _average_of_streams(options, fusion)
@@ -89,7 +90,7 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
 
 def run_frame_orders(model: str, options: TestOptions) -> int:
     """Test with the frames of each view in several orders, print a table; the exit code."""
-    weights = _load(model, options.recipe)
+    weights = _load(model, options.recipe, options.dataset.classes)
     clips = _read_clips(options, multi_label=weights.card.recipe.multi_label)
     with if_interrupted("nothing is saved", resumes=False), output.ProgressBar("test") as bar:
         protocols = select_protocols(weights, protocols=options.protocol_names)
@@ -176,16 +177,23 @@ def _read_clips(options: TestOptions, *, multi_label: bool) -> Annotations:
     return clips
 
 
-def _load(model: str, recipe: str | None) -> Weights:
+def _load(model: str, recipe: str | None, classes: str | None) -> Weights:
+    """The weights. Where their classes have no names, those of `classes` are theirs, by number."""
     weights = load_weights(model, recipe=recipe)
+    if classes is not None and is_numbered(weights.card.labels):
+        names = class_names(classes)
+        if len(names) == len(weights.card.labels):
+            log.info("%s: its classes have no names; they get those of --classes, by number", printable(model))
+            weights = load_weights(model, recipe=recipe, labels=names)
     warn_if_incomplete(weights)
     return weights
 
 
-def _load_networks(model: str, recipe: str | None, streams: StreamOptions) -> list[Network]:
+def _load_networks(model: str, options: TestOptions) -> list[Network]:
     """The networks of a test: one, or one of RGB and one of flow."""
-    named = ((model, recipe), (streams.flow_model, streams.flow_recipe))
-    networks = [Network(name, _load(name, its_recipe)) for name, its_recipe in named if name is not None]
+    streams, classes = options.streams, options.dataset.classes
+    named = ((model, options.recipe), (streams.flow_model, streams.flow_recipe))
+    networks = [Network(name, _load(name, its_recipe, classes)) for name, its_recipe in named if name is not None]
     check_flow_method(streams.flow_method, has_flow=networks[-1].stream == "flow")
     given = ",".join(network.stream for network in networks)
     if len(networks) == 2 and given != "rgb,flow":
