@@ -123,9 +123,7 @@ def choose(
     views: int = pick("views", *_views(stats, protocol, on_cpu=on_cpu))
     given_precision, precision = precision, pick("precision", *_precision(has_fast_bf16), given=precision)
     balance: Balance = pick("balance", *_balance(stats))
-    useless = ("sampler", "loss", "logit-adjust") if train_layers == "head" else ("logit-adjust",)
-    if stats.multi_label and balance in useless:
-        raise InputError(f"--balance {balance}: has no effect on multi-label clips; use none or focal")
+    _check_balance(balance, stats, train_layers)
     training = Training(
         init=init,
         optimizer=SGD(),
@@ -147,11 +145,7 @@ def choose(
         norms: Norms = pick("norms", "frozen", "only the classifier is trained")
     else:
         training, norms = _layer_settings(training, stats, pick, on_cpu=on_cpu)
-    changes = {"num_classes": len(stats.classes), **_head_pooling(recipe, pick, settings)}
-    if train_layers != "head":
-        changes["dropout"] = 0.0
-        pick.add("--set network.dropout", "0", "the classifier was fitted without it, and would be wrong with it")
-    network = recipe.network.model_copy(update=changes)
+    network = _network(stats, recipe, pick, settings, train_layers)
     frozen = _frozen_stages(network) if train_layers == "last" else ()
     resolved = Recipe(
         name=f"finetune_{train_layers}",
@@ -165,6 +159,23 @@ def choose(
     given = {**vars(options), "precision": given_precision}
     resolved = _with_settings(resolved, settings, Plan(train_layers, head, views), given, pick)
     return FinetuneConfig(train_layers, head, views, norms, resolved, tuple(pick.decisions))
+
+
+def _check_balance(balance: Balance, stats: DatasetStats, train_layers: TrainLayers) -> None:
+    useless = ("sampler", "loss", "logit-adjust") if train_layers == "head" else ("logit-adjust",)
+    if stats.multi_label and balance in useless:
+        raise InputError(f"--balance {balance}: has no effect on multi-label clips; use none or focal")
+
+
+def _network(
+    stats: DatasetStats, recipe: Recipe, pick: _Chooser, settings: Sequence[str], train_layers: TrainLayers
+) -> NetworkSettings:
+    """The network of the pretrained weights with a classifier of the user's classes."""
+    changes = {"num_classes": len(stats.classes), **_head_pooling(recipe, pick, settings)}
+    if train_layers != "head":
+        changes["dropout"] = 0.0
+        pick.add("--set network.dropout", "0", "the classifier was fitted without it, and would be wrong with it")
+    return recipe.network.model_copy(update=changes)
 
 
 def with_folds(config: FinetuneConfig, split: Split) -> FinetuneConfig:
