@@ -6,6 +6,7 @@
 Letters in names: N clips, K classes.
 """
 
+import logging
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.report import ClipReport, DatasetReport
 from i3d.data.sources import guess_sources
 from i3d.data.split import find_groups
-from i3d.errors import counted, doubt_units, printable
+from i3d.errors import InputError, counted, doubt_units, printable
 
 Kind = Literal[
     "one class", "few clips", "empty class", "unreadable", "damaged", "two classes", "duplicates", "twice", "leak",
@@ -31,6 +32,8 @@ MAX_COMPARED: Final = 2000  # clips, in the search for leaks
 DEVIATIONS: Final = 3  # above chance; with 2, four properties of 20 clips in two classes give 16 % false alarms
 FEW: Final = 5  # training clips of a class
 IMBALANCE: Final = 5.0  # clips of the largest class per clip of the smallest
+
+log = logging.getLogger("i3d")
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,16 @@ def find_data_issues(annotations: Annotations, report: DatasetReport) -> list[Da
         *_sources(annotations, readable_N),
         *_leaks(annotations, report, readable_N),
     ]
+
+
+def report_data_issues(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
+    """The issues of the data, logged; fatal ones are an InputError."""
+    issues = find_data_issues(annotations, report)
+    if fatal := [issue.message for issue in issues if issue.is_fatal]:
+        raise InputError(f"{annotations.source}: {'; '.join(fatal)}")
+    for issue in issues:
+        log.warning(issue.message)
+    return issues
 
 
 def find_fold_issues(annotations: Annotations, folds_N: npt.NDArray[np.int64]) -> list[DataIssue]:

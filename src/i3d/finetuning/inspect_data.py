@@ -19,7 +19,7 @@ from i3d.data.frame_folders import FrameNaming
 from i3d.data.sources import guess_sources
 from i3d.data.split import assign_folds, complete_split, find_groups, split_annotations, with_groups
 from i3d.errors import InputError, VideoError, counted, quoted
-from i3d.finetuning.data_issues import DataIssue, duplicate_pairs, find_data_issues, is_readable
+from i3d.finetuning.data_issues import DataIssue, duplicate_pairs, is_readable, report_data_issues
 from i3d.finetuning.features import Clips
 from i3d.finetuning.options import FinetuneOptions
 from i3d.utils.cache import cache_key
@@ -100,11 +100,7 @@ def inspect_clips(
     if fraction and trains_layers and not _is_validated(clips):
         clips = _draw_validation(clips, fraction, pairs, seed=seed)
     splits_N[readable] = clips.splits_N
-    issues = find_data_issues(replace(annotations, splits_N=splits_N), report)
-    if fatal := [issue.message for issue in issues if issue.is_fatal]:
-        raise InputError(f"{annotations.source}: {'; '.join(fatal)}")
-    for issue in issues:
-        log.warning(issue.message)
+    issues = report_data_issues(replace(annotations, splits_N=splits_N), report)
     rows = [report.rows[index] for index in readable]
     seconds = [row.seconds for row in rows if row.seconds is not None]
     stats = DatasetStats(
