@@ -11,14 +11,14 @@ import glob
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from i3d.data.content import check_unchanged, file_signature, file_stamp
 from i3d.data.formats.inputs import STDIN, VIDEO_SUFFIXES, expand_inputs, path_below
+from i3d.data.recorded_folder import RecordedFolder
 from i3d.data.resume import read_record
 from i3d.errors import InputError, VideoError, check_not_empty
 from i3d.inference.annotate import PredictionDrawing
@@ -31,11 +31,9 @@ from i3d.utils.atomic_files import write_atomically, writing_to
 from i3d.utils.cache import cache_key
 from i3d.utils.folders import is_missing
 from i3d.utils.outputs import (
-    check_new,
     check_outside,
     content_hash,
     file_sha256,
-    locked_output,
     output_folder,
     recorded,
     recorded_files,
@@ -138,27 +136,13 @@ def copy_names(sources: Sequence[str], out: Path) -> dict[str, str]:
     return names
 
 
-class AnnotatedFolder:
+class AnnotatedFolder(RecordedFolder):
     """The folder of the copies. Files in their places that are not ours are an InputError, unless `force`."""
 
     def __init__(self, out: Path, names: Mapping[str, str], *, force: bool = False) -> None:
-        self.out, self.names, self.record = out, names, out / RECORD
-        before = read_record(self.record)
-        for name in names.values():
-            path = out / name
-            check_new(str(path), path, force=force, is_own=lambda p, n=name: file_sha256(p) in recorded(before, n))  # type: ignore[misc]
-            if path.is_dir():
-                raise InputError(f"{path}: is a folder; choose another folder for the copies")
-
-    @contextmanager
-    def locked(self) -> Iterator[Self]:
-        """Make the folder, and lock it: two runs cannot write to it at a time."""
-        with writing_to(f"{self.out}:", TODO):
-            self.out.mkdir(parents=True, exist_ok=True)
-        with locked_output(str(self.out), self.record):
-            if read_record(self.record) is None:
-                write_atomically(self.record, b"{}\n")
-            yield self
+        super().__init__(out, RECORD, what="copies", todo=TODO)
+        self.names = names
+        self.check_names(names.values(), force=force)
 
     def draw(
         self,

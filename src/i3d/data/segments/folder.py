@@ -8,56 +8,34 @@ A hidden record in the folder has the digest of every file that was written. A f
 be replaced; any other file stays.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from i3d._version import __version__
-from i3d.data.resume import read_record
+from i3d.data.recorded_folder import RecordedFolder
 from i3d.data.segments.chapters import write_chapters
 from i3d.data.segments.segment import VideoSegments
 from i3d.data.segments.write import SegmentFormat, check_labels, encode, file_names, notes_of
 from i3d.errors import InputError
 from i3d.utils.atomic_files import write_atomically, writing_to
-from i3d.utils.outputs import check_new, file_sha256, locked_output, recorded, recorded_files
+from i3d.utils.outputs import recorded_files
 
 RECORD: Final = ".i3d-segments.json"
 TODO: Final = "free disk space, or choose another folder"
 
 
-class SegmentFolder:
+class SegmentFolder(RecordedFolder):
     """The files of some videos in a folder. Existing files that are not ours are an InputError, unless `force`."""
 
     def __init__(self, out: Path, kind: SegmentFormat, videos: Sequence[str], *, force: bool = False) -> None:
-        self.out, self.kind, self.record = out, kind, out / RECORD
-        self.names = file_names(out, kind, videos)
-        before = read_record(self.record)
+        super().__init__(out, RECORD, what="files", todo=TODO)
+        self.kind, self.names = kind, file_names(out, kind, videos)
         for video, name in self.names.items():
             path = out / name
             if path.exists() and Path(video).exists() and path.samefile(video):
                 raise InputError(f"{path}: is the video itself; choose another folder")
-            own = recorded(before, name)
-            edited = "; it was edited since it was written, and the edits would be lost" * bool(own)
-            check_new(
-                str(path),
-                path,
-                force=force,
-                note=edited,
-                is_own=lambda p, own=own: file_sha256(p) in own,  # type: ignore[misc]
-            )
-            if path.is_dir():
-                raise InputError(f"{path}: is a folder; choose another folder for the files")
-
-    @contextmanager
-    def locked(self) -> Iterator[Self]:
-        """Make the folder, and lock it: two runs cannot write to it at a time."""
-        with writing_to(f"{self.out}:", TODO):
-            self.out.mkdir(parents=True, exist_ok=True)
-        with locked_output(str(self.out), self.record):
-            if read_record(self.record) is None:
-                write_atomically(self.record, b"{}\n")
-            yield self
+        self.check_names(self.names.values(), force=force)
 
     def write(self, video: VideoSegments) -> tuple[Path, list[str]]:
         """Write the file of a video; its path, and what it does not hold. An unreadable video is a VideoError."""
