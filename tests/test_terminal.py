@@ -35,6 +35,9 @@ def clips(tmp_path_factory):
     splits = ("train", "train", "train", "val")
     lines = [f"{LONG}/{name}/{i}.mp4,{name},{splits[i]}" for name in ("left", "right") for i in range(4)]
     (root / "clips.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    # with wrong labels of validation no start is perfect, which would end the training of layers
+    wrong = [f"{LONG}/left/3.mp4,right,val", f"{LONG}/right/3.mp4,left,val"]
+    (root / "wrong.csv").write_text("\n".join(["path,label,split", *lines[:3], *lines[4:7], *wrong]) + "\n")
     (root / "recipe.yaml").write_text(RECIPE.replace("epochs: 12", "epochs: 2"))
     (root / LONG / "4.mp4").write_bytes(b"")  # its error is logged while a bar is drawn
     render_tinted(root / "long.mp4", first=0, num_frames=60, channel=0)
@@ -75,7 +78,7 @@ RUNS = {  # words, and the stages that bars name
          "overfit check", "fit classifier", "cross-validation", "write report"],
     ),
     "finetune layers": (
-        [*train_command(TABLE, "{new}", "tiny.safetensors", "--train-layers", "last", "--epochs", "1", "--yes",
+        [*train_command("wrong.csv", "{new}", "tiny.safetensors", "--train-layers", "last", "--epochs", "1", "--yes",
                         cache="{new}.cache")[1:]],
         ["starting", "check clips", "compare clips", "draw preview", "features", "features of random views",
          "overfit check", "fit classifier", "overfit check", "prepare training", "validate", "train", "validate",
