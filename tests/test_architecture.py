@@ -104,7 +104,7 @@ PUBLIC = {  # everything else may change
     "": "ComputeConfig Explanation FvdResult I3DError InputError LabelScore Prediction Predictions Predictor "
         "Progress Timeline TwoStreams VideoError WeightsError __version__ convert data diagnostics evaluate evaluation "
         "explain explanations features finetune finetuning fvd inference load_model models predict predict_many "
-        "recipes stream streaming timeline timelines train training tune_timeline video "
+        "publishing recipes stream streaming timeline timelines train training tune_timeline video "
         "video_distance weights",
     "streaming": "StreamLabel StreamStats stream",
     "explanations": "ActivationMap Explanation OcclusionCurve PerturbationScores draw_explanation explain",
@@ -125,6 +125,7 @@ PUBLIC = {  # everything else may change
     "recipes": "Augmentation ClipProtocol FeatureSettings Preprocessing Recipe TrainSampling Training WindowProtocol "
                "feature_preset load_recipe named_recipe with_overrides with_protocol",
     "training": "RunSummary TrainResult draw_curves list_runs read_curves read_log",
+    "publishing": "PublishedModel PushedModel publish push",
     "video_distance": "FvdProtocol FvdResult Moments frechet_distance fvd fvd_protocol kernel_distance",
     "video": "Frames Limits Video center_crop flow_between open_video random_clips "
              "uniform_clips write_video",

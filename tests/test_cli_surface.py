@@ -91,6 +91,8 @@ COMMANDS = {  # all flags without their dashes
     "data pack": (
         "allow-outside background classes list-format list-fps multi-label out root shard-megabytes split ucf-fold"
     ),
+    "publish": "base-model json licence repository test",
+    "push": "json message private",
     "convert": "classes force in-channels json partial recipe state",
     "models": "json",
     "models show": "json recipe",

@@ -56,6 +56,7 @@ FOLDERS = {  # the words, and the files in OUT that it would write
     ("timeline", "--out"): ("clip.mp4 --out OUT --segment-format srt", ["clip.srt"]),
     ("timeline", "--annotate"): ("clip.mp4 --annotate OUT", ["clip.mp4"]),
     ("data check", "--fix"): ("clips.csv --fix OUT", ["cut.mp4"]),
+    ("publish", ""): ("inception_rgb_kinetics400 OUT", ["model.safetensors", "README.md"]),
     ("data preview", "--out"): ("clips.csv --out OUT", ["clips.png", "statistics.png"]),
 }
 

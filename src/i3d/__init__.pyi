@@ -6,6 +6,7 @@ from . import features as features
 from . import finetuning as finetuning
 from . import inference as inference
 from . import models as models
+from . import publishing as publishing
 from . import recipes as recipes
 from . import streaming as streaming
 from . import timelines as timelines

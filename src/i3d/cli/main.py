@@ -48,6 +48,8 @@ COMMANDS: Final = (  # name, where it is declared, section
     ("plot", "runs:plot_app", LEARN),
     ("data", "data:app", PREPARE),
     ("convert", "models:convert_app", PREPARE),
+    ("publish", "publish:publish_app", PREPARE),
+    ("push", "publish:push_app", PREPARE),
     ("models", "models:app", ABOUT),
     ("benchmark", "benchmark:app", ABOUT),
     ("cache", "cache:app", ABOUT),
@@ -57,7 +59,19 @@ COMMANDS: Final = (  # name, where it is declared, section
 )
 
 # They write, or read what is live, and do not divide their work.
-ONE_PROCESS: Final = ("stream", "flow", "fvd", "data", "score", "fuse", "convert", "cache", "explain")
+ONE_PROCESS: Final = (
+    "stream",
+    "flow",
+    "fvd",
+    "data",
+    "score",
+    "fuse",
+    "convert",
+    "cache",
+    "explain",
+    "publish",
+    "push",
+)
 
 app = App(
     name="i3d",

@@ -68,6 +68,7 @@ TOPICS: Final = (
         "VideoMAE instead of I3D: use cd-fvd",
     ),
     Topic("export", "`i3d convert my mine.safetensors`: one file", "ONNX, TensorRT: use `torch.onnx.export`"),
+    Topic("model hub", "`i3d publish my out`: a folder with a model card, for i3d push (not tried online)"),
     Topic("server", "", "HTTP: use FastAPI with `i3d.Predictor`, or NVIDIA Triton"),
     Topic("web page", "`i3d test my --data clips.csv --report report.html`: a page of a test", "a demo: use Gradio"),
     Topic(

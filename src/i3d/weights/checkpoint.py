@@ -22,8 +22,10 @@ from i3d.weights.familiarity import Familiarity
 from i3d.weights.file_checksum import FileChecksum, save_with_checksum
 from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
 from i3d.weights.foreign.numbers import Array
+from i3d.weights.names import without_folder
 
 METADATA_KEY = "i3d"
+START = "started_from"  # in the record of training: the initial weights
 
 
 class Card(Settings):
@@ -59,10 +61,24 @@ def save_checkpoint(
     familiarity: Familiarity | None = None,
     force: bool = False,
 ) -> None:
-    """Write tensors and card to `path` atomically. An existing file is an InputError, unless `force` replaces it."""
+    """Write tensors and card to `path` atomically. An existing file is an InputError, unless `force` replaces it.
+
+    Of the initial weights the file name is stored, not the folders of whoever trained the model.
+    """
+    card = _without_folders(card)
     tensors = {**state, **(familiarity.tensors if familiarity else {})}
     with replacing(new_file(path, force=force)) as temporary:
         save_with_checksum(temporary, tensors, key=METADATA_KEY, record=card)
+
+
+def _without_folders(card: Card) -> Card:
+    start, training = card.training.get(START), card.recipe.training
+    if start is not None:
+        card = card.model_copy(update={"training": {**card.training, START: without_folder(start)}})
+    if training is not None:
+        training = training.model_copy(update={"init": without_folder(training.init)})
+        card = card.model_copy(update={"recipe": card.recipe.model_copy(update={"training": training})})
+    return card
 
 
 def is_checkpoint(path: Path) -> bool:

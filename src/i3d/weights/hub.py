@@ -4,7 +4,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from i3d.errors import WeightsError, first_line
+from i3d.errors import InputError, WeightsError, first_line
 from i3d.weights.addresses import check_address, find_torchvision
 
 FILE_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".index", ".bin", ".tar", ".pkl", ".txt")
@@ -13,12 +13,23 @@ TIMEOUT_SECONDS = 10
 TORCHVISION_COPY = re.compile(r"timm/(resnet\d+)\.tv_in1k")  # the same weights as torchvision's file
 
 
+HUB = "hub:"  # before a name: it is of the hub, whatever files there are
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?")
+
+
 def is_hub_name(source: str) -> bool:
-    """`owner/name` or `owner/name@revision`, and no file or folder of that name: a mistyped path is never sent out."""
+    """`owner/name` or `owner/name@revision`, and no file or folder of that name: a mistyped path is never sent out.
+
+    With `hub:` before it, it is always a name of the hub; one that no repository can have is an InputError.
+    """
+    if source.startswith(HUB):
+        if not HUB_NAME.fullmatch(source.removeprefix(HUB)):
+            raise InputError(f"{source}: no name of the model hub; write hub:owner/name, or hub:owner/name@revision")
+        return True
     path = Path(source)
     if path.suffix in FILE_SUFFIXES or path.parent.is_dir():
         return False
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?", source) is not None
+    return HUB_NAME.fullmatch(source) is not None
 
 
 def fetch_from_hub(source: str) -> Path:
@@ -28,6 +39,7 @@ def fetch_from_hub(source: str) -> Path:
     """
     from huggingface_hub import hf_hub_download, model_info
 
+    source = source.removeprefix(HUB)
     copy = TORCHVISION_COPY.fullmatch(source)
     local = _cached(source) or (None if copy is None else find_torchvision(copy[1]))
     if local is not None:
@@ -47,6 +59,7 @@ def fetch_from_hub(source: str) -> Path:
 
 def check_local(source: str) -> None:
     """An InputError if the weights of torchvision that a hub name stands for are not on this machine."""
+    source = source.removeprefix(HUB)
     copy = TORCHVISION_COPY.fullmatch(source)
     if copy is not None and _cached(source) is None:
         check_address(f"torchvision://{copy[1]}")

@@ -51,6 +51,15 @@ def weights_file(name: str) -> Path:
     return weights
 
 
+def without_folder(name: str) -> str:
+    """What a checkpoint records of the weights that it started from: of a file its name, not the folders of its author.
+
+    >>> without_folder("home/ann/i3d.pth"), without_folder("timm/resnet50.tv_in1k")
+    ('i3d.pth', 'timm/resnet50.tv_in1k')
+    """
+    return name if name in PRETRAINED or is_address(name) or is_hub_name(name) else Path(name).name
+
+
 def is_local(name: str) -> bool:
     return name in PRETRAINED or Path(name).exists() or checkpoint_prefix(Path(name)) is not None
 

@@ -9,6 +9,7 @@ from i3d.errors import InputError, abridged, printable
 RUN: Final = "run.json"  # the record of training by a recipe, or of layers
 FINETUNE: Final = "finetune.json"  # the record of fine-tuning
 BEST, LAST = "best.safetensors", "last.safetensors"
+PUBLISHED: Final = "model.safetensors"  # of a folder that `i3d publish` wrote
 SUFFIXES: Final = (".pth", ".pt", ".pyth", ".ckpt", ".safetensors", ".index")  # of files that may be weights
 log = logging.getLogger("i3d")
 
@@ -21,9 +22,10 @@ def is_run(folder: Path) -> bool:
 def run_weights(folder: Path) -> Path:
     """The weights of the run in a folder: the best of its validations, or the last if there were none.
 
+    Those of a published model have their own name.
     A folder without such a file is an InputError with what to name instead.
     """
-    path = next((path for path in (folder / BEST, folder / LAST) if path.is_file()), None)
+    path = next((path for path in (folder / BEST, folder / LAST, folder / PUBLISHED) if path.is_file()), None)
     if path is not None:
         return path
     where = printable(str(folder))
@@ -42,5 +44,7 @@ def run_weights(folder: Path) -> Path:
 
 def log_run_weights(folder: Path, path: Path) -> None:
     """Log which file the folder of a run stands for."""
+    if path.name == PUBLISHED:
+        return
     why = "" if path.name == BEST else ": the run validated nothing"
     log.info("%s: the weights of this run are its %s%s", printable(str(folder)), path.name, why)

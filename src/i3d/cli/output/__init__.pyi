@@ -10,6 +10,7 @@ from .evaluations import (
 )
 from .explanations import print_explanation
 from .progress import ProgressBar
+from .published import print_published, print_pushed
 from .results import (
     PredictionLines,
     log_notes,
@@ -63,6 +64,8 @@ __all__ = [
     "print_prediction",
     "print_preview",
     "print_protocols",
+    "print_published",
+    "print_pushed",
     "print_result",
     "print_runs",
     "print_segment_scores",

@@ -1,0 +1,8 @@
+"""A model as a folder for the model hub: its weights, its settings, a model card, and how it is sent.
+
+The names are those of `__init__.pyi`; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
