@@ -8,7 +8,10 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import enumerate as enumerate_threads
+from threading import main_thread
 from typing import Annotated, Final, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -21,7 +24,7 @@ from i3d.cli.usage import FLAGS, STDIN, STDIN_WORD, usage_error
 from i3d.errors import I3DError, InputError, VideoError, printable
 from i3d.utils.allocator import disable_malloc_trim
 from i3d.utils.atomic_files import disk_todo
-from i3d.utils.prefetch import exit_without_join
+from i3d.utils.prefetch import exit_now, exit_without_join
 from i3d.weights.addresses import checkpoints_in
 
 INTERRUPTED, CLOSED_PIPE = 130, 141  # exit codes
@@ -117,8 +120,26 @@ def launch(
         return app([STDIN_WORD if word == STDIN else word for word in tokens], console=Console())
 
 
+def start() -> None:
+    """Entry point of the command `i3d`: `main`, then the end of the process.
+
+    To free all that PyTorch holds takes Python most of a second, so the process ends without it, unless another thread
+    still works, or other processes may wait for this one.
+    """
+    exit_request = SystemExit(0)
+    try:
+        main()
+    except SystemExit as requested:
+        exit_request = requested
+    is_alone = num_processes() == 1 and all(one is main_thread() or one.daemon for one in enumerate_threads())
+    if is_alone:
+        with suppress(OSError):  # stdout is closed: the usual end reports it
+            exit_now(exit_request)
+    raise exit_request
+
+
 def main() -> None:
-    """Entry point of the command `i3d`."""
+    """The command `i3d` with the arguments of this process."""
     run_cli(lambda: _parse(sys.argv[1:]))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
 from i3d.models.conv import (
     ONEDNN_HAS_BF16,
@@ -37,11 +37,15 @@ def fold_norms(net: nn.Module) -> int:
     """
     num_folded = 0
     for parent in list(net.modules()):
-        for (name, conv), (norm_name, norm) in pairwise(list(parent.named_children())):
+        for (_, conv), (norm_name, norm) in pairwise(list(parent.named_children())):
             if isinstance(conv, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
                 if conv.training or norm.training:
                     raise ValueError("batch norms are folded in eval mode only: call .eval() first")
-                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                assert norm.running_mean is not None
+                assert norm.running_var is not None
+                conv.weight, conv.bias = fuse_conv_bn_weights(  # `fuse_conv_bn_eval` copies the module first
+                    conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+                )
                 setattr(parent, norm_name, nn.Identity())
                 num_folded += 1
     return num_folded

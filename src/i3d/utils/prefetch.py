@@ -65,11 +65,16 @@ def exit_without_join(exit_request: SystemExit) -> NoReturn:
     At exit Python stops daemon threads. A thread that is stopped inside compiled code aborts the whole process.
     """
     if has_running_producer():
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(exit_request.code if isinstance(exit_request.code, int) else int(exit_request.code is not None))
+        exit_now(exit_request)
     raise exit_request
+
+
+def exit_now(exit_request: SystemExit) -> NoReturn:
+    """End the process: exit functions run and streams are flushed, but no thread is joined and no object freed."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_request.code if isinstance(exit_request.code, int) else int(exit_request.code is not None))
 
 
 def _produce(items: Iterator[T], queue: Queue[_Entry[T]], stop: Event) -> None:
