@@ -129,7 +129,7 @@ def test_the_command_under_torchrun_is_killed_and_resumes(clips, models, tmp_pat
 def test_a_file_that_cannot_be_read_does_not_end_the_other_processes(clips, models, tmp_path, verb):
     words = {
         "features": ["features", clips, "--model", models["clips"], "--window", 6, "--out", tmp_path / "f"],
-        "frame order": ["test", models["clips"], "--data", clips / "list.csv", "--frame-order", "reversed"],
+        "frame order": ["test", models["clips"], "--data", clips / "list.csv", "--frame-order", "reversed,occluded"],
     }[verb]
     log = tmp_path / "log"
     more = ["--max-bad", "20%"] if verb == "frame order" else []

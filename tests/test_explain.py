@@ -15,11 +15,11 @@ from PIL import Image
 
 import i3d
 from i3d.errors import InputError
+from i3d.evaluation.occlusion import hidden, no_motion, occlusion_curve, occlusion_windows
 from i3d.explanations import ActivationMap, draw_explanation
 from i3d.explanations.explainer import Explainer, ExplainOptions
 from i3d.explanations.grad_cam import grad_cam
 from i3d.explanations.layers import choose_layer
-from i3d.explanations.occlusion import hidden, no_motion, occlusion_curve, occlusion_windows
 from i3d.explanations.perturbation import at_pixels, moved, perturbation_scores, ranks_of
 from i3d.inference.predictor import Predictor
 from i3d.models.engine.forward import network_input

@@ -6,8 +6,10 @@ import io
 import json
 import os
 import re
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +24,7 @@ from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
 from i3d.evaluation.frame_orders import compare_frame_orders, summarize_frame_orders
 from i3d.evaluation.intervals import format_interval
+from i3d.evaluation.occlusion import MeanOcclusion, OcclusionCurve
 from i3d.evaluation.result import cheapest_protocol, compute_metrics
 from i3d.evaluation.result_file import read_evaluation, read_evaluations, write_evaluations
 from i3d.evaluation.scorer import EvaluationOptions
@@ -41,11 +44,16 @@ from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
 from i3d.video.transforms import center_crop
 from i3d.weights.load import build_model, load_weights
+from i3d.weights.pretrained import DEFAULT
 from support.commands import run_here
 from support.evaluation_runs import make_clips, save_model, save_models
 from support.evaluations import make_evaluation
 from support.rendering import encode, numbered_frame
 from support.resizing import resize_short_side
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+from render_tour import frames as tour_frames
+from render_tour import scenes
 
 HERE = ComputeConfig(device="cpu", num_workers=0)
 DENSE = ClipProtocol(clip_len=6, frame_interval=1, num_clips=2, crops="center", placement="dense", sample_range=12)
@@ -420,7 +428,7 @@ def test_conclusions_from_frame_orders():
 
 @pytest.mark.slow
 def test_frame_orders_of_the_command(clips, models):
-    orders = ("--frame-order", "shuffled,reversed,frozen")
+    orders = ("--frame-order", "shuffled,reversed,frozen,occluded")
     options = ("--data", clips / "clips.csv", "--device", "cpu", "--workers", "0", "--protocols", "3x1", *orders)
     out, _ = run("test", models["clips"], *options)
     header = next(line for line in out.splitlines() if "forward" in line)
@@ -430,7 +438,8 @@ def test_frame_orders_of_the_command(clips, models):
     assert row.split()[2:] == [f"{value:.3f}" for value in output["accuracy"].values()]
     assert output["protocols"]["frozen"].endswith("the middle frame repeated; fp32")
     assert len(output["by_class"]) == 3
-    assert [sentence in out for sentence in output["conclusions"]] == [True] * 3
+    assert [sentence in out for sentence in output["conclusions"]] == [True] * 4
+    assert [f"{value:.3f}" in out for value in output["occlusion"]["drops"]] == [True] * 8
 
 
 @pytest.mark.slow
@@ -438,13 +447,50 @@ def test_probe_of_classes_that_go_together(clips, tmp_path):
     model = save_model(tmp_path / "multi.safetensors", multi_label=True)
     (tmp_path / "l.csv").write_text("path,label\n0.mp4,a|c\n1.mp4,b\n2.mp4,b|c\n3.mp4,a\n")
     options = ("--data", tmp_path / "l.csv", "--root", clips, "--device", "cpu", "--workers", "0")
-    orders = ("--frame-order", "shuffled,reversed,frozen")
+    orders = ("--frame-order", "shuffled,reversed,frozen,occluded")
     out, _ = run("test", model, *options, *orders)
     assert "mean average precision" in out
     assert "points" in out
     output = json.loads(run("test", model, *options, *orders, "--json")[0])
     assert output["metric"] == "mean_average_precision"
     assert output["by_class"] == []
+
+
+def test_the_mean_curve_of_hidden_frames():
+    late = OcclusionCurve(0.8, ((0, 2), (2, 4)), np.array([0.8, 0.2]), 4)
+    flat = OcclusionCurve(0.4, tuple((frame, frame + 1) for frame in range(16)), np.full(16, 0.4), 16)
+    assert late.drops_P == pytest.approx([0, 0, 0, 0, 0.6, 0.6, 0.6, 0.6])
+    few, many = MeanOcclusion.from_curves([late, flat]), MeanOcclusion.from_curves([late, flat] * 20)
+    assert few.score == pytest.approx(0.6)
+    assert few.drops_P == pytest.approx([0, 0, 0, 0, 0.3, 0.3, 0.3, 0.3])
+    assert many.drops_P == pytest.approx(few.drops_P)
+    assert few.intervals_P == (None,) * 8
+    low, high = many.intervals_P[5]
+    assert 0.15 < low < 0.3 < high < 0.45
+    assert many.intervals_P[0] is None  # the draws have one value
+    assert few.conclusion.startswith("of all parts, 50 to 62 % of the view matters most: without it, ")
+    assert few.conclusion.endswith("probability falls by 0.300 from 0.600")
+    assert "no part of the view matters by itself" in MeanOcclusion.from_curves([flat]).conclusion
+
+
+@pytest.mark.slow
+def test_the_mean_curve_peaks_where_the_clips_move(tmp_path):
+    """Each object stands still, moves in the middle third, and stands still; the label is the network's own."""
+    tested = [scene for _, scene in scenes(4, seed=0)][:2]
+    lines = ["path,label"]
+    for number, scene in enumerate(tested):
+        moving = [frame[16:240, 16:240] for frame in tour_frames(scene, "side")[::4]]
+        path = tmp_path / f"{number}.mkv"
+        encode(path, [moving[0]] * 4 + moving + [moving[-1]] * 4, codec="ffv1", pix_fmt="bgr0")
+        lines.append(f'{number}.mkv,"{i3d.predict(str(path), device="cpu").top1.label}"')
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    options = ("--data", tmp_path / "list.csv", "--device", "cpu", "--workers", "0", "--frame-order", "occluded")
+    out, err = run("test", DEFAULT, *options, "--json")
+    assert "17 more forward passes of the middle view for each clip, 34 for 2 clips (fewer" in err
+    curve = json.loads(out)["occlusion"]
+    assert curve["clips"] == 2
+    assert curve["peak"] in [[2 / 8, 3 / 8], [3 / 8, 4 / 8], [4 / 8, 5 / 8], [5 / 8, 6 / 8]]
+    assert max(map(abs, curve["drops"][:2] + curve["drops"][-2:])) < 0.1 * max(curve["drops"])
 
 
 # resuming

@@ -14,7 +14,7 @@ from i3d.cli.usage import command
 from i3d.errors import InputError
 from i3d.recipes.names import MINDSPORE
 
-FRAME_ORDERS: Final = ("shuffled", "reversed", "frozen")
+FRAME_ORDERS: Final = ("shuffled", "reversed", "frozen", "occluded")
 
 
 @Parameter(name="*", group=shared.COMPUTED)
@@ -37,7 +37,7 @@ class TestOptions:
     """Average probabilities (prob) or logits (score) of views; none saves each view's."""
 
     frame_order: str | None = None
-    """Test motion use: shuffled, reversed, frozen, with commas."""
+    """Test motion use: shuffled, reversed, frozen, occluded, with commas."""
 
     settings: Annotated[list[str] | None, Parameter(name="--set")] = None
     """Setting of the recipe, e.g. protocol.clip_len=16. Repeatable."""
@@ -76,7 +76,7 @@ class TestOptions:
         return [name.strip() for name in self.protocols.split(",")] if self.protocols is not None else []
 
     @property
-    def frame_orders(self) -> list[Literal["shuffled", "reversed", "frozen"]]:
+    def frame_orders(self) -> list[Literal["shuffled", "reversed", "frozen", "occluded"]]:
         return choices("--frame-order", self.frame_order, FRAME_ORDERS) if self.frame_order is not None else []
 
 
@@ -95,8 +95,9 @@ def evaluate(
     Every clip is scored as `i3d predict` scores it. Without --split, the split test is used, else val, else all. Under
     torchrun each process scores a part. With --flow-model, the scores of RGB and flow are fused, and those of each
     are saved beside --out. --frame-order repeats the test with the frames of each view shuffled (by --seed), reversed,
-    or the middle one repeated. The accuracy that is lost comes from frame order, direction of time, and motion. Exit
-    code 3: some clip could not be read (under torchrun 0, with a warning).
+    or the middle one repeated. The accuracy that is lost comes from frame order, direction of time, and motion.
+    "occluded" hides one part of the middle view after the other. Exit code 3: some clip could not be read (under
+    torchrun 0, with a warning).
 
     Without --data, the folder of a fine-tuning is tested on its held-out clips; --root gives their new folder.
 

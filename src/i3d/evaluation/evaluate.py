@@ -228,6 +228,7 @@ class _Evaluator:
             "seed": options.seed,
             "names": None if naming is None else [naming.template, naming.first],
             "form": resume.form if resume else "",
+            **({"occlude": True} if options.occlude else {}),
         }
 
     def dataset(self, cache: Cache | None) -> ClipDataset:
@@ -279,7 +280,8 @@ class _Evaluator:
             for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
                 file = self.annotations.file(index)
                 note = next((noted.note for noted in batch.notes if noted.index == index), "")
-                scored = self.scorer(views, file, index=index, on_part=partial(reporter.part, name=file))
+                on_part = partial(reporter.part, name=file)
+                scored = self.scorer(views, file, index=index, labels=self._labels(index), on_part=on_part)
                 clip = {name: replace(of_protocol, note=note) for name, of_protocol in scored.items()}
                 try:
                     cache.add(index, stamps[index], clip)
@@ -308,12 +310,15 @@ class _Evaluator:
         loader.check_bad()
         return scores, bad
 
+    def _labels(self, index: int) -> tuple[int, ...]:
+        """The model's numbers of the classes of a clip."""
+        return tuple(self.class_map_K[label] for label in self.annotations.labels_of(index))
+
     def _is_correct(self, scores: ProtocolScores, index: int) -> bool | None:
         if self.weights.card.recipe.multi_label:
             return None
         values_RK = scores[self.scorer.options.protocols[0].name].values_RK
-        label = self.class_map_K[self.annotations.labels_of(index)[0]]
-        return int(values_RK.mean(axis=0).argmax()) == label
+        return int(values_RK.mean(axis=0).argmax()) == self._labels(index)[0]
 
     def evaluation(
         self,
@@ -331,10 +336,7 @@ class _Evaluator:
         if self.scorer.options.save_views:
             views_N = tuple(ViewLogits(clip.values_RK, clip.num_frames_V) for clip in scores_N)
         averaged = [views.average(recipe.protocol.average, multi_label=recipe.multi_label) for views in views_N]
-
-        def labels(index: int) -> tuple[int, ...]:
-            return tuple(self.class_map_K[label] for label in clips.labels_of(index))
-
+        curves = [clip.curve for clip in scores_N]
         return Evaluation(
             name=protocol.name,
             model=self.model_name,
@@ -345,15 +347,16 @@ class _Evaluator:
             classes=self.weights.card.labels,
             files_N=tuple(clips.file(index) for index in indices),
             names_N=tuple(clips.name(index) for index in indices),
-            labels_N=tuple(labels(index) for index in indices),
+            labels_N=tuple(map(self._labels, indices)),
             scores_NK=np.stack(averaged or [clip.values_RK[0] for clip in scores_N]),
             average=recipe.protocol.average,
             num_views_N=tuple(len(clip.num_frames_V) for clip in scores_N),
             multi_label=recipe.multi_label,
-            bad=tuple(BadClip(clips.file(i), clips.name(i), labels(i), bad[i].reason, i) for i in sorted(bad)),
+            bad=tuple(BadClip(clips.file(i), clips.name(i), self._labels(i), bad[i].reason, i) for i in sorted(bad)),
             gflops=mean_gflops(recipe, [clip.num_frames_V for clip in scores_N]),
             views_N=views_N,
             ranges_N=tuple(ClipRange.from_clip(clips[index]) for index in indices),
             frame_naming=dataset.naming,
             notes_N=tuple(clip.note for clip in scores_N),
+            curves_N=tuple(curve for curve in curves if curve is not None),
         )

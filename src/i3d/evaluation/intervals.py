@@ -14,6 +14,7 @@ from i3d.evaluation.metrics import mean_average_precision
 
 Interval = tuple[float, float]
 Z: Final = NormalDist().inv_cdf(0.975)  # 1.96
+MIN_RESAMPLED: Final = 10  # clips or videos whose mean has an interval by bootstrap
 NO_WIDTH: Final = 1e-9  # rounding errors alone are less
 
 
@@ -71,6 +72,20 @@ def precision_interval(
             values.append(mean_average_precision(scores[drawn], targets[drawn]))
     low, high = np.quantile(values, [0.025, 0.975])
     return (float(low), float(high)) if high - low > NO_WIDTH else None
+
+
+def mean_intervals(values_NP: npt.ArrayLike, *, num_draws: int = 1000, seed: int = 0) -> tuple[Interval | None, ...]:
+    """The percentile bootstrap interval, over clips, of the mean of each column (N clips, P columns).
+
+    None with fewer than 10 clips, and for a column whose draws all have the same mean.
+    """
+    values = np.asarray(values_NP, np.float64)
+    if len(values) < MIN_RESAMPLED:
+        return (None,) * int(values.shape[1])
+    rng = np.random.default_rng(seed)
+    means = np.stack([values[rng.integers(len(values), size=len(values))].mean(axis=0) for _ in range(num_draws)])
+    ends: list[list[float]] = np.quantile(means, [0.025, 0.975], axis=0).T.tolist()
+    return tuple((low, high) if high - low > NO_WIDTH else None for low, high in ends)
 
 
 def format_interval(interval: Interval | None, *, factor: int = 1, digits: int = 3) -> str:

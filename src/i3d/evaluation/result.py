@@ -16,6 +16,7 @@ from i3d.errors import InputError, quoted
 from i3d.evaluation import metrics as measures
 from i3d.evaluation.intervals import Interval, precision_interval, proportion_interval
 from i3d.evaluation.metrics import ClassMetrics, Labels, Scores
+from i3d.evaluation.occlusion import OcclusionCurve
 from i3d.evaluation.scoring import Average, average_views, sigmoid, softmax
 from i3d.utils.arguments import checks_types
 
@@ -91,6 +92,7 @@ class Evaluation:
     ranges_N: tuple[ClipRange, ...] = ()  # empty: all clips are whole files
     frame_naming: FrameNaming | None = None  # None: the clips are videos
     notes_N: tuple[str, ...] = ()  # of damaged or truncated files; "": none; empty: not known
+    curves_N: tuple[OcclusionCurve, ...] = ()  # of the true labels and the middle view; only with `occlude`
     bad_as_wrong: bool = False  # its metrics count bad clips as wrong; else they leave them out
 
     def __post_init__(self) -> None:
@@ -120,7 +122,7 @@ class Evaluation:
 
     def select(self, chosen: Sequence[int]) -> Self:
         """The evaluation of only the clips at these indices, without bad clips."""
-        names = ("files_N", "names_N", "labels_N", "num_views_N", "views_N", "ranges_N", "notes_N")
+        names = ("files_N", "names_N", "labels_N", "num_views_N", "views_N", "ranges_N", "notes_N", "curves_N")
         picked: dict[str, Any] = {
             name: tuple(values[n] for n in chosen) for name in names if (values := getattr(self, name))
         }

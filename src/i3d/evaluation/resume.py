@@ -12,6 +12,7 @@ from i3d.data.content import Stamp, check_unchanged, file_signature, file_stamp,
 from i3d.data.resume import Resume, ResumeLog
 from i3d.data.shards import INDEX
 from i3d.errors import counted
+from i3d.evaluation.occlusion import OcclusionCurve
 from i3d.evaluation.scorer import ClipScores, ProtocolScores
 from i3d.utils.distributed import World
 
@@ -81,6 +82,7 @@ def encode_scores(scores: ProtocolScores) -> dict[str, Any]:
             "rows": len(clip.values_RK),
             "frames": list(clip.num_frames_V),
             "note": clip.note,
+            **({} if clip.curve is None else {"curve": _encode_curve(clip.curve)}),
         }
         for name, clip in scores.items()
     }
@@ -92,5 +94,21 @@ def decode_scores(row: dict[str, Any]) -> ProtocolScores:
     for name, clip in row.items():
         values_RK = np.frombuffer(base64.b64decode(clip["values"], validate=True), "<f8").reshape(clip["rows"], -1)
         num_frames_V = tuple(int(frames) for frames in clip["frames"])
-        scores[name] = ClipScores(values_RK.astype(np.float64), num_frames_V, str(clip.get("note", "")))
+        curve = _decode_curve(clip["curve"]) if "curve" in clip else None
+        scores[name] = ClipScores(values_RK.astype(np.float64), num_frames_V, str(clip.get("note", "")), curve)
     return scores
+
+
+def _encode_curve(curve: OcclusionCurve) -> dict[str, Any]:
+    windows = [list(window) for window in curve.windows]
+    return {
+        "score": curve.score,
+        "windows": windows,
+        "scores": curve.scores_S.tolist(),
+        "frames": curve.num_frames,
+    }
+
+
+def _decode_curve(row: dict[str, Any]) -> OcclusionCurve:
+    windows = tuple((int(start), int(stop)) for start, stop in row["windows"])
+    return OcclusionCurve(float(row["score"]), windows, np.array(row["scores"], np.float64), int(row["frames"]))

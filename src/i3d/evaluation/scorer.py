@@ -1,10 +1,11 @@
 """From the views of a clip to its scores, by one protocol or several.
 
-Letters in names: N clips, V views, R rows (one, or one per view), K classes.
+Letters in names: N clips, V views, R rows (one, or one per view), K classes, T frames, H rows, W columns, C channels.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -14,14 +15,18 @@ from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.batch import Views
 from i3d.errors import InputError
 from i3d.evaluation.metrics import Scores
+from i3d.evaluation.occlusion import Clip, OcclusionCurve, default_length, occlusion_curve
 from i3d.evaluation.result import ViewLogits
+from i3d.evaluation.scoring import sigmoid, softmax
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward_views, views_at_once
 from i3d.models.flops import view_shape
+from i3d.recipes.protocols import middle_view
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.utils.arguments import check_fields
 from i3d.utils.device import ComputeConfig
+from i3d.video.sampling import looped_indices
 from i3d.weights.load import Weights, build_model
 
 FrameOrder = Literal["forward", "shuffled", "reversed", "frozen"]
@@ -57,6 +62,7 @@ class EvaluationOptions:
     save_views: bool = False  # put the logits of every view into the result
     max_bad: float = 0.01  # the fraction of clips that may be unreadable, as in training
     seed: int = 0  # of shuffled frames, and of frames that a protocol draws
+    occlude: bool = False  # also score the middle view of each clip with each window of its frames hidden
     frame_naming: FrameNaming | None = None  # of frame folders; None: inferred from the file names
 
     def __post_init__(self) -> None:
@@ -72,6 +78,7 @@ class ClipScores:
     values_RK: Scores
     num_frames_V: tuple[int, ...]
     note: str = ""  # of its video: truncated, damaged
+    curve: OcclusionCurve | None = None  # with `occlude`, by the first protocol
 
 
 ProtocolScores = dict[str, ClipScores]  # of one clip, by protocol name
@@ -91,22 +98,57 @@ class Scorer:
         self.engine = Engine.create(build_model(weights), compute, device=device, clip_CTHW=clip_CTHW)
 
     def __call__(
-        self, views: Views, name: str, *, index: int, on_part: Callable[[float], None] = lambda _: None
+        self,
+        views: Views,
+        name: str,
+        *,
+        index: int,
+        labels: Sequence[int] = (),
+        on_part: Callable[[float], None] = lambda _: None,
     ) -> ProtocolScores:
         """The scores of one clip by each protocol. `index`: of the clip in its list, for the seed of shuffles.
 
-        `on_part` gets the fraction of the clip that is done.
+        `labels` are the classes whose probability the occlusion curve has. `on_part` gets the fraction of the clip that
+        is done.
         """
         logits_by_order: dict[FrameOrder, Scores] = {}
         orders = dict.fromkeys(p.order for p in self.options.protocols)
+        num_stages = len(orders) + self.options.occlude
+
+        def stage(number: int) -> Callable[[float], None]:
+            return lambda part: on_part((number + part) / num_stages)
+
         for number, order in enumerate(orders):
             reordered = _reorder(views, order, seed=self.options.seed, index=index)
-            logits_by_order[order] = self._logits(
-                reordered,
-                name,
-                lambda part, number=number: on_part((number + part) / len(orders)),  # type: ignore[misc]
-            )
-        return {p.name: self._scores(p, logits_by_order[p.order], views) for p in self.options.protocols}
+            logits_by_order[order] = self._logits(reordered, name, stage(number))
+        scores = {p.name: self._scores(p, logits_by_order[p.order], views) for p in self.options.protocols}
+        if self.options.occlude:
+            first = self.options.protocols[0].name
+            curve = self._curve(views, name, labels, stage(len(orders)))
+            scores[first] = replace(scores[first], curve=curve)
+        return scores
+
+    def _curve(
+        self, views: Views, name: str, labels: Sequence[int], on_part: Callable[[float], None]
+    ) -> OcclusionCurve:
+        """How far the mean probability of the classes falls with each window of the middle view hidden."""
+        recipe, chosen = self.options.protocols[0].recipe, views.groups[0]
+        view = chosen[middle_view(recipe.protocol, len(chosen))]
+        clip_THWC = views.clips(view, view + 1)[0].cpu().numpy()
+        if len(clip_THWC) < self.engine.min_frames:
+            clip_THWC = clip_THWC[looped_indices(len(clip_THWC), length=self.engine.min_frames)]
+        to_probabilities = sigmoid if recipe.multi_label else softmax
+
+        def score_of(clips: Iterator[Clip], total: int) -> Scores:
+            means: list[float] = []
+            while batch := list(islice(clips, self.max_views)):
+                logits_NK = self._logits(Views.from_clips(batch), name, lambda _: None)
+                means += to_probabilities(logits_NK)[:, list(labels)].mean(axis=1).tolist()
+                on_part(len(means) / total)
+            return np.array(means)
+
+        (score,) = score_of(iter([clip_THWC]), 1)
+        return occlusion_curve(clip_THWC, score_of, score=float(score), length=default_length(len(clip_THWC)))
 
     def _scores(self, protocol: EvaluationProtocol, logits_VK: Scores, views: Views) -> ClipScores:
         recipe = protocol.recipe

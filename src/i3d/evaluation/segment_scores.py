@@ -25,7 +25,7 @@ from i3d.evaluation.action_segmentation import (
     segment_counts,
 )
 from i3d.evaluation.detection import PRESETS, RankedLabel, mean_average_precisions, rank_labels
-from i3d.evaluation.intervals import NO_WIDTH, Interval
+from i3d.evaluation.intervals import MIN_RESAMPLED, NO_WIDTH, Interval
 from i3d.evaluation.segment_pairs import SegmentPairs, Span, Split, VideoPair, pair_segments
 from i3d.utils.arguments import checks_types
 
@@ -33,7 +33,6 @@ COLLAR: Final = 0.5  # seconds
 OVERLAPS: Final = (10, 25, 50)  # percent, of F1@k
 MOST: Final = 5  # names in a note
 NUM_DRAWS: Final = 200
-MIN_VIDEOS: Final = 10  # for an interval
 
 
 @dataclass(frozen=True)
@@ -307,7 +306,7 @@ def _measure(name: str, ratio: Ratio, protocol: str) -> Measure:
 
 def _draws(num_videos: int) -> Values:
     """(D, V): how often each video is drawn, with replacement, in each draw of as many videos; of few videos, none."""
-    if num_videos < MIN_VIDEOS:
+    if num_videos < MIN_RESAMPLED:
         return np.ones((1, num_videos))
     rng = np.random.default_rng(0)
     return rng.multinomial(num_videos, np.full(num_videos, 1 / num_videos), size=NUM_DRAWS).astype(np.float64)

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from i3d.errors import counted, printable
-from i3d.explanations.explanation import FLAT, Explanation
-from i3d.explanations.occlusion import Clip, OcclusionCurve
+from i3d.evaluation.occlusion import FLAT, Clip, OcclusionCurve
+from i3d.explanations.explanation import Explanation
 from i3d.utils.fonts import font_for, shorten
 from i3d.video.base import FrameHWC
 

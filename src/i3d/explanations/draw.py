@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.errors import counted, printable
+from i3d.evaluation.occlusion import FLOW_CHANNELS, Clip
 from i3d.explanations.animation import curve_limits, moving_frames
 from i3d.explanations.explanation import Explanation
-from i3d.explanations.occlusion import FLOW_CHANNELS, Clip
 from i3d.utils.arguments import checks_types
 from i3d.utils.drawing import BAR, GRID, MARK, SOFT, film_strip, fit, open_figure
 from i3d.utils.outputs import is_drawing, new_file

@@ -17,11 +17,11 @@ import numpy.typing as npt
 import torch
 
 from i3d.errors import InputError, VideoError, abridged, quoted
+from i3d.evaluation.occlusion import Clip, default_length, occlusion_curve, occlusion_windows
 from i3d.evaluation.scoring import sigmoid, softmax
 from i3d.explanations.explanation import Explanation
 from i3d.explanations.grad_cam import ActivationMap, grad_cam, import_captum
 from i3d.explanations.layers import choose_layer, map_shapes
-from i3d.explanations.occlusion import Clip, default_length, occlusion_curve, occlusion_windows
 from i3d.explanations.perturbation import NUM_RANDOM, perturbation_scores
 from i3d.explanations.views import choose_view
 from i3d.inference.predictor import Predictor, source_name

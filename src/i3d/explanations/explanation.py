@@ -4,18 +4,17 @@ Letters in names: T frames, H rows, W columns, C channels, S windows.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from i3d.errors import counted, quoted
+from i3d.evaluation.occlusion import FLAT
+from i3d.evaluation.occlusion import OcclusionCurve as OcclusionCurve
 from i3d.explanations.grad_cam import ActivationMap
-from i3d.explanations.occlusion import OcclusionCurve
 from i3d.explanations.perturbation import PerturbationScores
 from i3d.explanations.views import ChosenView
-
-FLAT: Final = 0.05  # of the score: a curve that falls less has no moment that matters
 
 
 @dataclass(frozen=True, eq=False)

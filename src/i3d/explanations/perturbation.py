@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from i3d.evaluation.occlusion import FLOW_CHANNELS, Clip, Scorer, no_motion
 from i3d.explanations.grad_cam import ActivationMap, Floats
-from i3d.explanations.occlusion import FLOW_CHANNELS, Clip, Scorer, no_motion
 
 FRACTIONS: Final = (0.1, 0.3, 0.6)  # of the places; with 0 and 1, whose views are the same for every map
 BLUR_SIDE: Final = 6  # pixels that are left of a side

@@ -5,7 +5,6 @@ Letters in names: V views, T frames, H rows, W columns, C channels.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +12,11 @@ import numpy.typing as npt
 from i3d.data.loading.view_stream import EndOfVideo, View, ViewSampler
 from i3d.errors import InputError, VideoError, counted
 from i3d.inference.predictor import Predictor, VideoLogits, source_name
-from i3d.recipes.settings import ClipProtocol, Protocol
+from i3d.recipes.protocols import middle_view
 from i3d.utils.progress import ProgressCallback
 from i3d.video.base import Limits, Source
 from i3d.video.reader import open_video
 from i3d.video.sampling import looped_indices
-
-MIDDLE_CROPS: Final = {"center": 0, "two": 0, "three": 2, "ten": 8}  # in the order of `crop_views`
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +70,6 @@ def choose_view(
         raise VideoError(name, "was changed while it was read", "run it again when it is complete")
     seconds = _seconds(sampler, source, view.numbers_T, frames_fps=frames_fps, limits=limits)
     return logits, _looped(view, place + 1, num_views, seconds, predictor.engine.min_frames, is_default=number is None)
-
-
-def middle_view(protocol: Protocol, num_views: int) -> int:
-    """The number, from 0, of the middle crop of the middle clip."""
-    if not isinstance(protocol, ClipProtocol):
-        return num_views // 2
-    crops = protocol.num_crops
-    return num_views // crops // 2 * crops + MIDDLE_CROPS[protocol.crops]
 
 
 def _looped(

@@ -12,6 +12,7 @@ from i3d.utils.arguments import checks_types
 
 CROPS: Final = {1: "center", 2: "two", 3: "three", 10: "ten"}
 WINDOWS: Final = "windows"
+MIDDLE_CROPS: Final = {"center": 0, "two": 0, "three": 2, "ten": 8}  # in the order of `crop_views`
 CLIP_LEN: Final = 64  # of clips for networks with windows: what the paper trains on
 USUAL_FPS: Final = 25.0  # of the videos of Kinetics-400
 SETTABLE: Final = ("protocol", "preprocessing")
@@ -25,6 +26,14 @@ def protocol_name(protocol: Protocol) -> str:
         return MINDSPORE
     num_crops = next(number for number, name in CROPS.items() if name == protocol.crops)
     return f"{protocol.num_views // num_crops}x{num_crops}"
+
+
+def middle_view(protocol: Protocol, num_views: int) -> int:
+    """The number, from 0, of the middle crop of the middle clip."""
+    if not isinstance(protocol, ClipProtocol):
+        return num_views // 2
+    crops = protocol.num_crops
+    return num_views // crops // 2 * crops + MIDDLE_CROPS[protocol.crops]
 
 
 @checks_types

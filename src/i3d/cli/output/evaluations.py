@@ -12,9 +12,11 @@ from i3d.evaluation.confusion import confusions
 from i3d.evaluation.frame_orders import FrameOrderComparison
 from i3d.evaluation.fuse import WeightSweep
 from i3d.evaluation.intervals import Interval, format_interval
+from i3d.evaluation.occlusion import MeanOcclusion
 from i3d.evaluation.result import Evaluation, Metrics, cheapest_protocol
 
 MOST: Final = 20  # classes that are all shown
+BAR: Final = 20  # characters of the longest bar
 WORST: Final = 10  # of more classes, those with the lowest F1
 
 
@@ -86,8 +88,10 @@ def print_frame_orders(comparison: FrameOrderComparison) -> None:
     counts_K = Counter(labels[0] for labels in forward.labels_N)
     rows = [k for k in range(len(comparison.classes)) if comparison.recall_K and counts_K[k]]
     shown = rows
-    if len(rows) > MOST:
-        last = [*comparison.recall_K][-1]
+    last = [*comparison.evaluations][-1]
+    if len(rows) > MOST and last == "forward":
+        shown = []
+    elif len(rows) > MOST:
         shown = sorted(rows, key=lambda k: comparison.recall_K[last][k] - comparison.recall_K["forward"][k])[:WORST]
         print(f"the {WORST} classes that lose most with {last} frames, of {len(rows)} (--json: all)")
     table = []
@@ -97,9 +101,23 @@ def print_frame_orders(comparison: FrameOrderComparison) -> None:
     name = "mean average precision" if forward.multi_label else "all"
     every = (name, len(forward.files_N), *(f"{value:.3f}" for value in comparison.accuracy.values()))
     print_table(("class", "clips", *comparison.accuracy), table, last=every)
+    if comparison.occlusion is not None:
+        _print_occlusion(comparison.occlusion)
     for sentence in comparison.conclusions:
         print(sentence)
     print(f"protocol: {printable(forward.protocol)}")
+
+
+def _print_occlusion(occlusion: MeanOcclusion) -> None:
+    """The mean fall of the true label's probability around each hidden eighth of the view, and a bar of it."""
+    highest = max(float(occlusion.drops_P.max()), 1e-9)
+    rows = []
+    drops_P, intervals_P = occlusion.drops_P.tolist(), occlusion.intervals_P
+    for (start, stop), drop, interval in zip(occlusion.parts, drops_P, intervals_P, strict=True):
+        part, bar = f"{100 * start:.0f} to {100 * stop:.0f} %", "#" * round(BAR * drop / highest)
+        rows.append((part, f"{drop:.3f}", format_interval(interval), bar))
+    print(f"probability of the true label {occlusion.score:.3f}, and its mean fall with frames hidden:")
+    print_table(("part of the view", "fall", "95 % interval", ""), rows)
 
 
 def print_fusion(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[str], swept: WeightSweep | None) -> None:

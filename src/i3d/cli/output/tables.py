@@ -12,7 +12,7 @@ from rich.table import Table
 
 NUMBERS: Final = (
     "parameters", "GFLOPs", "MB", "classes", "clips", "ms", "fraction", "precision", "recall", "F1", "views", "top-",
-    "mean", "95 %", "forward", "shuffled", "reversed", "frozen",
+    "mean", "95 %", "forward", "shuffled", "reversed", "frozen", "fall",
     "GFLOP/s", "videos/s", "peak", "times", "segments", "value",
 )  # fmt: skip
 MIN_TEXT, GAP = 12, 3  # characters of a shortened name in a table, and between two columns

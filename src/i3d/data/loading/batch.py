@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from i3d.errors import InputError
@@ -66,6 +67,14 @@ class Views:
         for row_T, (clip, _) in zip(indices_VT, numbers, strict=True):
             row_T[: len(clip)] = torch.tensor(clip)
         return cls(frames_DHWC, indices_VT, num_frames_V, tuple(box for _, box in numbers), size, tuple(groups))
+
+    @classmethod
+    def from_clips(cls, clips_V: Sequence[npt.NDArray[np.uint8]]) -> Self:
+        """Views of their own frames (T, H, W, C), of one shape and square."""
+        num_frames, size = clips_V[0].shape[:2]
+        indices_VT = torch.arange(len(clips_V) * num_frames).reshape(len(clips_V), num_frames)
+        frames_DHWC, boxes_V = torch.from_numpy(np.concatenate(clips_V)), ((0, 0, False),) * len(clips_V)
+        return cls(frames_DHWC, indices_VT, (num_frames,) * len(clips_V), boxes_V, size)
 
     def __len__(self) -> int:
         return len(self.indices_VT)
