@@ -56,6 +56,11 @@ def test_a_score_near_the_threshold_does_not_cut_a_segment():
     assert spans(one_class) == [(UNKNOWN, 0, 0.5), ("a", 0.5, 5.5), (UNKNOWN, 5.5, 8.5)]  # 0.35 never reaches 0.5
 
 
+def test_one_label_follows_another_where_it_becomes_the_higher_one():
+    scores = [[0.9, 0.1, 0], [0.5, 0.3, 0.2], [0.4, 0.45, 0.15], [0.1, 0.9, 0]]
+    assert spans(scores) == [("a", 0, 1.5), ("b", 1.5, 3.5)]  # 0.45 is below `enter`
+
+
 def test_several_labels_at_once():
     scores = [[0.9, 0.1, 0], [0.9, 0.8, 0], [0.1, 0.8, 0], [0.1, 0.1, 0.1]]
     assert spans(scores, multi_label=True) == [("a", 0, 1.5), ("b", 0.5, 2.5)]
@@ -116,17 +121,17 @@ def test_thresholds_that_contradict_each_other_are_refused():
         SegmentSettings(leave=0.6)
 
 
-@pytest.mark.parametrize("span", [0.04, 1.0, 2.56])
-@pytest.mark.parametrize(("leave", "most"), [(0.3, 1.0), (0.5, 0.0)])
-def test_a_label_between_unknown_parts_is_longer_by_a_known_time(span, leave, most):
-    """Of windows that see the action from 5 to 10 s: at each end at most a quarter of window and smoothing (docs)."""
+@pytest.mark.parametrize(("span", "length"), [(0.04, 5), (1.0, 5), (2.56, 5), (0.04, 0.6)])
+@pytest.mark.parametrize("leave", [0.3, 0.5])
+def test_a_label_between_unknown_parts_begins_and_ends_with_the_action(span, leave, length):
+    """Of windows that see the action from 5 s on, also if it is shorter than the smoothing."""
     step, smoothing, number = 0.04, 1.0, 500
     centres_W = np.arange(number) * step
-    share_W = np.clip((np.minimum(centres_W + span / 2, 10) - np.maximum(centres_W - span / 2, 5)) / span, 0, 1)
+    share_W = np.clip((np.minimum(centres_W + span / 2, 5 + length) - np.maximum(centres_W - span / 2, 5)) / span, 0, 1)
     scores_WK = np.full((number, 20), (1 - share_W[:, None]) / 20)
     scores_WK[:, 0] += share_W
     settings = SegmentSettings(smooth=smoothing, leave=leave)
     segments = find_segments(scores_WK, [f"{k}" for k in range(20)], settings, step=step, seconds=20.0)
     (segment,) = (one for one in segments if one.label != UNKNOWN)
-    assert abs(5 - segment.start) <= most * (span + smoothing) / 4 + 2 * step
-    assert abs(segment.stop - 10) <= most * (span + smoothing) / 4 + 2 * step
+    assert abs(segment.start - 5) <= 2 * step
+    assert abs(segment.stop - (5 + length)) <= 2 * step

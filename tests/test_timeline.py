@@ -39,7 +39,9 @@ PARTS = (("red", 4), ("green", 3), ("red", 5), ("blue", 4))
 
 
 @pytest.mark.parametrize("fps", [Fraction(25), Fraction(30000, 1001)], ids=["25", "29.97"])
-def test_every_boundary_is_within_a_stride(model, tmp_path, fps):
+def test_a_trained_network_finds_the_parts_to_half_a_window(model, tmp_path, fps):
+    """It learned whole parts only: what it makes of windows of two colours is its own. Exact scores stand in
+    `test_timeline_formats.py`, where each boundary is within a stride."""
     video = make_video(tmp_path / "long.mp4", PARTS, fps=fps)
     result = run_here(["i3d", "timeline", video, "--model", model, "--out", tmp_path / "s.csv", "--device", "cpu"])
     assert result.returncode == 0, result.stderr
@@ -47,8 +49,8 @@ def test_every_boundary_is_within_a_stride(model, tmp_path, fps):
     starts = np.cumsum([0, *(seconds for _, seconds in PARTS)])
     known = [segment for segment in timeline.segments if segment.label != "unknown"]
     assert [segment.label for segment in known] == [colour for colour, _ in PARTS], result.stdout
-    stride = 4 / 25
-    assert [segment.start for segment in known] == pytest.approx(starts[:-1], abs=2 * stride)
+    window = 16 / 25
+    assert [segment.start for segment in known] == pytest.approx(starts[:-1], abs=window / 2)
     assert known[-1].stop == pytest.approx(starts[-1], abs=0.05)
 
 

@@ -20,12 +20,13 @@ from pympi.Elan import Eaf
 from i3d.data.formats.read import read_annotations
 from i3d.data.segments.read import read_segments
 from i3d.data.segments.write import SUFFIXES, write_segments
+from i3d.recipes.settings import WindowProtocol
 from i3d.timelines import scores
 from support.commands import run_here
 from support.finetuning_runs import save_tiny
 from support.long_videos import COLOURS, GREY, LABELS, scores_of_colours, write_long
 
-SECONDS, STRIDE = 600, 0.5
+SECONDS = 600
 KINDS = ("25", "29.97", "variable")
 FORMATS = ("activitynet", "csv", "tsv", "srt", "vtt", "eaf", "label-studio", "chapters")
 
@@ -69,25 +70,26 @@ def run(request, tmp_path_factory):
     """A video, what is true of it, and the table that `i3d timeline` writes of it."""
     folder = tmp_path_factory.mktemp(f"ten minutes {request.param}")
     truth = make_video(folder / "match.mp4", request.param)
-    model = save_tiny(folder / "tiny.safetensors", labels=LABELS)
-    words = ["--window-seconds", STRIDE, "--stride-seconds", STRIDE, "--leave", 0.45, "--device", "cpu"]
+    protocol = WindowProtocol(fps=25.0, max_window_frames=250)  # of the network that comes with i3d
+    model = save_tiny(folder / "tiny.safetensors", labels=LABELS, protocol=protocol)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scores, "forward", scores_of_colours)
         patch.chdir(folder)
-        result = run_here(["i3d", "timeline", "match.mp4", "--model", model, "--out", "match.csv", *words])
+        result = run_here(["i3d", "timeline", "match.mp4", "--model", model, "--out", "match.csv", "--device", "cpu"])
     assert result.returncode == 0, result.stderr
     return folder, truth, request.param
 
 
-def test_every_boundary_is_within_a_stride(run):
+def test_every_boundary_is_within_a_stride_of_default_settings(run):
     folder, truth, _ = run
+    stride = scores.WINDOW / scores.STRIDES_PER_WINDOW / 25
     (timeline,) = read_segments(folder / "match.csv")
     assert [one.label for one in timeline.segments] == [label for _, _, label in truth]
     assert len(truth) > 30
     assert {label for _, _, label in truth} == {*COLOURS, "unknown"}
     starts, stops, _ = zip(*truth, strict=True)
-    assert [one.start for one in timeline.segments] == pytest.approx(starts, abs=STRIDE)
-    assert [one.stop for one in timeline.segments] == pytest.approx(stops, abs=STRIDE)
+    assert [one.start for one in timeline.segments] == pytest.approx(starts, abs=stride)
+    assert [one.stop for one in timeline.segments] == pytest.approx(stops, abs=stride)
 
 
 def milliseconds(segments):

@@ -22,12 +22,12 @@ from support.rendering import encode
 OTHER = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 2], [1, 1, 0], [0, 1, 1], [1, 0, 1]])  # colours of classes
 
 
-def save_tiny(path, *, labels=("x", "y", "z"), name="tiny", std=60.0):
+def save_tiny(path, *, labels=("x", "y", "z"), name="tiny", std=60.0, protocol=None):
     """Save a tiny network with random weights."""
     torch.manual_seed(3)
     network = ResNetSettings(depth=18, base_channels=4, num_classes=len(labels))
     pre = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(std,) * 3)
-    protocol = ClipProtocol(clip_len=8, frame_interval=1, num_clips=1)
+    protocol = protocol or ClipProtocol(clip_len=8, frame_interval=1, num_clips=1)
     recipe = Recipe(name=name, network=network, preprocessing=pre, protocol=protocol, dataset="")
     state = build_network(network).state_dict()
     card = Card(recipe=recipe, labels=labels, licence="none", origin={"source": "a test"})

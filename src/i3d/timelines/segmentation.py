@@ -2,7 +2,9 @@
 
 Scores are smoothed in seconds, so that another stride gives the same segments. Of a single-label network one class is
 on at a time, of a multi-label network any number. A class begins above one threshold and ends below a lower one
-(hysteresis, Schmitt 1938), so that a score near one threshold does not cut an action into pieces.
+(hysteresis, Schmitt 1938), so that a score near one threshold does not cut an action into pieces. Beside parts where
+nothing is on, a segment begins and ends where its score crosses half of the highest, which is where the action does: a
+window that is half within it has half of its score.
 
 Letters in names: W windows, K classes.
 """
@@ -46,11 +48,11 @@ def find_segments(
         segments = [
             segment
             for k, label in enumerate(labels)
-            for segment in _segments(_cleaned(_one_class(smoothed_WK[:, k], settings), edges_W1, settings),
+            for segment in _segments(_states(probabilities_WK[:, [k]], smoothed_WK[:, [k]], edges_W1, settings),
                                      smoothed_WK[:, [k]], [label], edges_W1, has_unknown=False)
         ]  # fmt: skip
     else:
-        states_W = _cleaned(_best_class(smoothed_WK, settings), edges_W1, settings)
+        states_W = _states(probabilities_WK, smoothed_WK, edges_W1, settings)
         segments = _segments(states_W, smoothed_WK, labels, edges_W1)
     return tuple(sorted(segments))
 
@@ -65,10 +67,21 @@ def smooth(probabilities_WK: Scores, *, step: float, seconds: float) -> Scores:
     return np.clip(means_WK, 0, 1)
 
 
+def _states(probabilities_WK: Scores, smoothed_WK: Scores, edges_W1: Scores, settings: SegmentSettings) -> Classes:
+    """The class that is on at each window, or `OFF`; of one class (W, 1), what is above `leave` around `enter`."""
+    states_W = _best_class(smoothed_WK, settings)
+    _fill_gaps(states_W, edges_W1, shorter_than=settings.min_gap)
+    _trim(states_W, probabilities_WK, smoothed_WK, settings)
+    for first, stop, state in _runs(states_W):
+        if state != OFF and edges_W1[stop] - edges_W1[first] < settings.min_length:
+            states_W[first:stop] = OFF
+    return states_W
+
+
 def _best_class(smoothed_WK: Scores, settings: SegmentSettings) -> Classes:
     """The class that is on at each window: it stays until it falls below `leave`, or a higher one enters.
 
-    A class begins where it became the highest class above `leave`, not only where it reached `enter`.
+    A class that reaches `enter` begins where it became the highest class above `leave`.
     """
     best_W, states_W = smoothed_WK.argmax(axis=1), np.full(len(smoothed_WK), OFF)
     state = OFF
@@ -83,31 +96,38 @@ def _best_class(smoothed_WK: Scores, settings: SegmentSettings) -> Classes:
     return states_W
 
 
-def _one_class(smoothed_W: Scores, settings: SegmentSettings) -> Classes:
-    """0 where a class of a multi-label network is on: what is above `leave` around a window that reaches `enter`."""
-    return _best_class(smoothed_W[:, None], settings)
-
-
 def _reach_back(states_W: Classes, w: int, state: int, is_candidate_W: npt.NDArray[np.bool_]) -> None:
-    """Begin a class that enters at window w where it could have begun, as far as no other class is on."""
+    """Begin a class that enters at window w where it could have begun, also if another one was still on there."""
     w -= 1
-    while w >= 0 and states_W[w] == OFF and is_candidate_W[w]:
+    while w >= 0 and states_W[w] != state and is_candidate_W[w]:
         states_W[w] = state
         w -= 1
 
 
-def _cleaned(states_W: Classes, edges_W1: Scores, settings: SegmentSettings) -> Classes:
-    """The states with short gaps within a class filled, then short segments dropped."""
-    states_W = states_W.copy()
+def _fill_gaps(states_W: Classes, edges_W1: Scores, *, shorter_than: float) -> None:
+    """Turn a class on in short gaps between two of its runs."""
     runs = _runs(states_W)
     for before, (first, stop, state), after in zip(runs, runs[1:], runs[2:], strict=False):
         is_gap = state == OFF and before[2] == after[2] != OFF
-        if is_gap and edges_W1[stop] - edges_W1[first] < settings.min_gap:
+        if is_gap and edges_W1[stop] - edges_W1[first] < shorter_than:
             states_W[first:stop] = before[2]
+
+
+def _trim(states_W: Classes, probabilities_WK: Scores, smoothed_WK: Scores, settings: SegmentSettings) -> None:
+    """Turn classes off, beside `OFF` and at the ends, where they are below half of the highest score of their run.
+
+    That half is taken to be at least `leave` and at most `enter`. A neighbour of another class is not moved.
+    """
+    is_off_W2 = np.concatenate([[True], states_W == OFF, [True]])
     for first, stop, state in _runs(states_W):
-        if state != OFF and edges_W1[stop] - edges_W1[first] < settings.min_length:
-            states_W[first:stop] = OFF
-    return states_W
+        if state == OFF:
+            continue
+        half = float(probabilities_WK[first:stop, state].max()) / 2
+        (above,) = np.nonzero(smoothed_WK[first:stop, state] >= min(max(half, settings.leave), settings.enter))
+        if is_off_W2[first]:
+            states_W[first : first + above[0]] = OFF
+        if is_off_W2[stop + 1]:
+            states_W[first + above[-1] + 1 : stop] = OFF
 
 
 def _runs(states_W: Classes) -> list[tuple[int, int, int]]:
