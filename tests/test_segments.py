@@ -4,7 +4,10 @@ import html
 import itertools
 import json
 import logging
+import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import av
 import jsonschema
@@ -167,6 +170,27 @@ def test_label_studio_tasks_have_the_form_of_its_schema(tmp_path, caplog):
         written(tmp_path, "label-studio", videos)
     assert "1 video of variable frame rate, such as c.mp4: Label Studio counts its frames as 25 a second" in caplog.text
     assert "1 video of unknown frame rate, such as d.mp4" in caplog.text
+
+
+def test_label_studio_accepts_its_tasks_beside_the_configuration_of_the_docs(tmp_path):
+    """By Label Studio's own validator: docs/dependencies.md has how to install it, and why it is not among `dev`."""
+    sdk = pytest.importorskip("label_studio_sdk.label_interface", exc_type=ImportError)
+    page = (Path(__file__).parent.parent / "docs" / "timeline.md").read_text()
+    (example,) = re.findall(r"```xml\n(<View>.*?)```", page, re.DOTALL)
+    names = "".join(f"<Label value={quoteattr(name)}/>" for name in sorted({one.label for one in RUN.segments}))
+    interface = sdk.LabelInterface(re.sub(r"<Label value.*/>", lambda _: names, example))
+    interface.validate()
+    videos = [RUN, VideoSegments("b.mp4", (), fps=30000 / 1001, seconds=5.0)]
+    tasks = json.loads(written(tmp_path, "label-studio", videos).read_text())
+    prediction_of_run = tasks[0]["predictions"][0]
+    for task in tasks:
+        (prediction,) = task.pop("predictions")
+        assert interface.validate_task(task)
+        assert interface.validate_prediction(prediction, return_errors=True) == []
+    del tasks[0]["data"]["video"]
+    assert not interface.validate_task(tasks[0])
+    (error,) = sdk.LabelInterface(example).validate_prediction(prediction_of_run, return_errors=True)
+    assert "walk & jump" in error
 
 
 def test_detections_have_the_form_of_activitynet(tmp_path):
