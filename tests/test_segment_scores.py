@@ -1,6 +1,7 @@
 """Metrics of action segmentation and of events: by hand, against frames and plain loops, and `i3d score --truth`."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from itertools import permutations
 
@@ -9,6 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from i3d.data.segments.write import write_segments
 from i3d.errors import InputError
 from i3d.evaluation.action_segmentation import edit_distance, maximum_matching
 from i3d.evaluation.segment_scores import OVERLAPS, score_segments
@@ -269,6 +271,20 @@ def test_the_command_prints_and_writes_each_number_with_its_protocol(files):
     assert json.loads(out)["tiou"] == [0.25, 0.5]
     code, out, err = run_here("score", "found.csv", "--truth", "truth.json", "--tiou", "activitynet", "--json")
     assert "(activitynet)" in json.loads(out)["metrics"]["mean_average_precision"]["protocol"]
+    words = ("--metrics", "f1@50,mean_average_precision@0.5", "--out", "some.json")
+    code, out, err = run_here("score", "found.csv", "--truth", "truth.json", *words)
+    assert [line.split(":")[0] for line in out.splitlines() if ": " in line] == ["mean_average_precision@0.5", "f1@50"]
+    assert list(json.loads((files / "some.json").read_text())["metrics"]) == ["mean_average_precision@0.5", "f1@50"]
+
+
+def test_the_one_video_of_subtitles_is_compared_with_that_of_the_truth(files):
+    """A file that names no video, as of a copy with chapters, may have another name than what was annotated."""
+    write_segments("copy.srt", PREDICTED[:1])
+    write_segments("truth.csv", [replace(TRUTH[0], video="match.mp4")])
+    code, out, err = run_here("score", "copy.srt", "--truth", "truth.csv", "--json")
+    assert code == 0, err
+    assert "copy.srt: its one video, copy, is compared with the one of truth.csv, match.mp4: their names differ" in err
+    assert json.loads(out)["only_predicted"] == []
 
 
 @pytest.mark.parametrize(
@@ -282,6 +298,11 @@ def test_the_command_prints_and_writes_each_number_with_its_protocol(files):
         (["found.csv", "--truth", "truth.json", "--out", "x.csv"], "are written to a .json or .yaml"),
         (["found.csv", "--truth", "truth.json", "--tiou", "half"], "write thumos or activitynet, or numbers"),
         (["found.csv", "--truth", "truth.json", "--tiou", "nan"], "--tiou nan: must be above 0 and at most 1"),
+        (
+            ["found.csv", "--truth", "truth.json", "--metrics", "f1,top1"],
+            "'top1': is none of segments; choose from mean",
+        ),
+        (["found.csv", "--truth", "truth.json", "--list-fps", "25"], "is not used, as found.csv and truth.json can be"),
         (["found.csv", "--truth", "gone.json"], "--truth gone.json: no such file"),
         (["found.csv", "--truth", "truth.json", "--split", "test"], "the annotations have val"),
     ],

@@ -3,12 +3,19 @@
 import json
 import zlib
 from fractions import Fraction
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 import i3d
+from i3d.cli.checks import comma_names
 from i3d.data.segments.read import read_segments
+from i3d.inference import Predictor
+from i3d.recipes.settings import WindowProtocol
+from i3d.timelines.find import TimelineFinder, TimelineOptions
+from i3d.utils.cache import Cache
+from i3d.utils.device import ComputeConfig
 from i3d.utils.outputs import is_drawing
 from support.commands import run_here
 from support.finetuning_runs import frames_of, make_folder, save_tiny, train
@@ -83,6 +90,7 @@ def test_a_trained_network_finds_the_parts_to_half_a_window(model, tmp_path, fps
         (["images", "--annotate", "o.mp4"], "images have no times; give their rate with --frames-fps"),
         (["images", "--out", "o.mp4"], "chapters are of video files, not of images"),
         (["a.mp4", "--labels", "red,red"], "labels: 'red' is named more than once"),
+        (["a.mp4", "--labels", 'red,"green'], "with quotes around a name that has a comma"),
         (["a.mp4", "--enter", 0.2, "--leave", 0.3], "leave 0.3: must be at most enter, 0.2; give both"),
         (["a.mp4", "--stride-seconds", 0], "stride 0 s: must be above 0"),
     ],
@@ -95,6 +103,31 @@ def test_what_no_output_can_hold_is_refused_before_any_work(tmp_path, monkeypatc
     result = run_here(["i3d", "timeline", *words, "--model", "m.safetensors"])
     assert (result.returncode, message in result.stderr) == (2, True), result.stderr
     assert not list(tmp_path.glob("o.*"))
+
+
+def test_labels_with_a_comma_stand_in_quotes():
+    assert comma_names("--labels", 'run, "turn left, slowly",walk') == ["run", "turn left, slowly", "walk"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("openvino"), reason="i3d[export]")
+def test_a_runtime_is_built_for_the_window(tmp_path):
+    """The network takes up to 250 frames of a video, and windows of 64."""
+    protocol = WindowProtocol(fps=25.0, max_window_frames=250)
+    model = save_tiny(tmp_path / "tiny.safetensors", labels=COLOURS, protocol=protocol)
+    video = make_video(tmp_path / "long.mp4", PARTS[:1])
+    compute = ComputeConfig("cpu", runtime="openvino", cache=Cache(tmp_path))
+    finder = TimelineFinder(Predictor(model, compute=compute), TimelineOptions(step=2.0))
+    scored = finder.score(str(video))
+    assert finder.predictor.engine.used_runtimes == {"openvino"}
+    plain = TimelineFinder(Predictor(model, compute=ComputeConfig("cpu")), TimelineOptions(step=2.0))
+    np.testing.assert_allclose(scored.scores_WK, plain.score(str(video)).scores_WK, atol=1e-4)
+
+
+def test_a_stride_below_the_time_of_a_frame_is_refused_at_once(tmp_path):
+    model = save_tiny(tmp_path / "tiny.safetensors", protocol=WindowProtocol(fps=25.0, max_window_frames=250))
+    with pytest.raises(i3d.InputError, match=r"stride 0.01 s: is below the time of a frame, 0.04 s"):
+        i3d.timeline(str(tmp_path / "absent.mp4"), model=model, stride_seconds=0.01, device="cpu")
 
 
 def test_from_python(model, tmp_path):

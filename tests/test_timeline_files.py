@@ -17,7 +17,7 @@ from i3d.recipes.named import named_recipe
 from i3d.timelines import scores
 from i3d.timelines.drawing import draw_timelines, ticks
 from i3d.timelines.find import Timeline
-from i3d.timelines.scores import check_span
+from i3d.timelines.scores import check_windows
 from i3d.video.reader import open_video
 from support.commands import run_here
 from support.finetuning_runs import frames_of, save_tiny
@@ -115,6 +115,7 @@ def test_an_unreadable_video_does_not_stop_the_others(timeline):
     result = timeline("clips", "--out", "ch", "--segment-format", "chapters", "--annotate", "drawn")
     assert result.returncode == 3, result.stderr
     assert "timelines of 2 of 3 videos, in ch" in result.stderr
+    assert "warning: ch: has no segments of 1 video that cannot be read: clips/bad.mp4" in result.stderr
     assert "labels drawn on 2 of 3 videos, in drawn" in result.stderr
     assert names("ch") == [RECORD, LOG, "a.mp4", "b.mp4"]
     assert names("drawn") == [COPIES, "a.mp4", "b.mp4"]
@@ -248,6 +249,6 @@ def test_a_class_with_the_name_of_no_class_is_named(timeline, tmp_path):
 
 def test_a_window_with_fewer_frames_than_the_network_takes_is_refused():
     recipe = named_recipe("inception_rgb_kinetics400")
-    check_span(recipe, 0.36, min_frames=9)
+    check_windows(recipe, 0.36, None, min_frames=9)
     with pytest.raises(InputError, match=r"window 0\.1 s: has 2 of the 9 frames .*; give 0\.36 s or more"):
-        check_span(recipe, 0.1, min_frames=9)
+        check_windows(recipe, 0.1, None, min_frames=9)

@@ -416,6 +416,11 @@ def test_wrong_files_of_elan_are_errors(tmp_path, content, message):
             r"a\.srt:5: 'y': is in no cue; write it below the times",
         ),
         ("a.srt", "1\n00:00:02,000 --> 00:00:01,000\nx\n", r"a\.srt:2: x: from 2 to 1 s is no segment"),
+        (
+            "a.vtt",
+            "WEBVTT - by me\n\nNOTE\nnot read\n\nname\n00:01.000 --> 00:02.000\nx\n\nrun\n",
+            r"a\.vtt:10: 'run': is in no cue",
+        ),
         ("a.vtt", "1\n00:00:01.000 --> 00:00:02.000\nx\n", "does not begin with WEBVTT"),
         ("a.json", '{"results": {"a": 3}}', "not a list of segments"),
         ("a.json", '{"results": {"a": [{"segment": [0, 1]}]}}', "label 'None': not a name"),

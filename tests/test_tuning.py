@@ -1,6 +1,7 @@
 """`i3d timeline --tune`: settings that are chosen on videos with known segments, and written into the checkpoint."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from i3d.evaluation.segment_pairs import pair_segments
 from i3d.evaluation.weighted_metrics import weighted_metric
 from i3d.recipes.segments import SegmentSettings, TunedSegments, completed, origin
 from i3d.timelines.find import ScoredVideo
-from i3d.timelines.scores import SlidingWindows
+from i3d.timelines.scores import SlidingWindows, score_blocks
 from i3d.timelines.segmentation import find_segments
 from i3d.timelines.tune import DEFAULT, GRID, search, settings_at, tune_settings
 from i3d.weights.checkpoint import load_checkpoint
@@ -252,6 +253,8 @@ def test_annotations_that_do_not_fit_are_refused_before_any_window_is_scored(pla
         (["--tune", "gt.json", "v/0.mp4"], "the videos: 'v/0.mp4' is named more than once"),
         (["--tune", "run/finetune.json"], "not segments"),
         (["--tune", "absent.json"], "no such file"),
+        (["--tune", "gt.json", "--force"], "--force: replaces the file of --tune-out, which is not given; omit it"),
+        (["--tune", "gt.json", "--list-fps", 25], "--list-fps 25: is not used, as gt.json can be read without it"),
         (["--tune-by", "f1@50"], "--tune-by: goes with --tune FILE"),
         (["--tune-out", "x.safetensors"], "--tune-out: goes with --tune FILE"),
     ],
@@ -268,6 +271,29 @@ def test_a_video_that_cannot_be_read_ends_the_choice(place):
     assert (result.returncode, result.stdout) == (3, ""), result.stderr
     assert "v/2.mp4" in result.stderr
     assert (place / "run" / "best.safetensors").read_bytes() == before
+
+
+def test_an_interrupted_choice_resumes(place, monkeypatch):
+    scored, interrupted = [], [True]
+
+    def score_some(predictor, video, windows, **options):
+        scored.append(video.name)
+        if interrupted[0] and len(scored) == 3:
+            raise KeyboardInterrupt
+        return score_blocks(predictor, video, windows, **options)
+
+    monkeypatch.setattr("i3d.timelines.find.score_blocks", score_some)
+    words = ["v", "--model", "run", "--tune", "gt.json", "--window-seconds", 0.6]
+    result = command(*words)
+    assert result.returncode == 130, result.stderr
+    assert re.search(r"\d+ results are stored in run/\.best\.safetensors\.tune-.*; to resume: ", result.stderr)
+    interrupted[0] = False
+    result = command(*words)
+    assert result.returncode == 0, result.stderr
+    assert scored == ["v/0.mp4", "v/1.mp4", "v/2.mp4", "v/2.mp4"]
+    assert not [*(place / "run").glob(".*.resume")]
+    assert "protocol: finetune_head: windows of 0.64 s (16 x 1 frames), every 0.16 s; fp32" in result.stdout
+    assert "warning: window 0.6 s: is 0.64 s, as the network takes 16 frames, at 25 a second" in result.stderr
 
 
 def test_annotated_videos_that_are_not_given_and_those_of_training_are_named(place):

@@ -1,5 +1,6 @@
 """Checks of names and paths before any work, without PyTorch: what cannot be used is refused at once."""
 
+import csv
 import glob
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -139,6 +140,19 @@ def numbers(option: str, text: str, kind: type[Number], allowed: Within) -> list
         except ValueError as error:
             raise InputError(f"{option} {value:g}: {error}") from error
     return values
+
+
+def comma_names(option: str, text: str) -> list[str]:
+    """The names of a list with commas, as a row of CSV: a name that has a comma stands in double quotes.
+
+    'run,"turn left, slowly"' -> run; turn left, slowly
+    """
+    try:
+        (row,) = csv.reader([text], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError) as error:  # a line end makes two rows
+        todo = f"""write {option} 'a,"b, c"', with quotes around a name that has a comma"""
+        raise InputError(f"{option} {text!r}: {error}; {todo}") from error
+    return [name.strip() for name in row]
 
 
 def choices(option: str, text: str, allowed: Sequence[str]) -> list[Any]:

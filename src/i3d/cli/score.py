@@ -87,7 +87,7 @@ def score(
     mmit_mean_average_precision, per_class, confusion.
 
     With --truth: mean average precision at temporal IoU, frame accuracy, edit score, F1@10, 25 and 50, and F1 of
-    events with a collar.
+    events with a collar; --metrics mean_average_precision,f1@50 prints some of them.
 
     Examples:
       i3d score result.json --metrics top_k_accuracy,mean_class_accuracy --top-k 1,3
@@ -95,7 +95,7 @@ def score(
     """
     if segments.truth is not None:
         _refuse_of_tests(options)
-        return run.segments.run_score_segments(result, segments.truth, segments, options.result)
+        return run.segments.run_score_segments(result, segments.truth, segments, options)
     of_segments = {f"--{name.replace('_', '-')}": value for name, value in vars(segments).items()}
     refuse(of_segments, " is for segments; give the annotated ones with --truth")
     names = [name.strip() for name in options.metrics.split(",")] if options.metrics else []
@@ -105,7 +105,6 @@ def score(
 
 def _refuse_of_tests(options: ScoreOptions) -> None:
     given = {
-        "--metrics": options.metrics,
         "--top-k": options.top_k != ScoreOptions().top_k,
         "--average-clips": options.average_clips,
         "--protocol": options.result.protocol,

@@ -11,6 +11,7 @@ from i3d.cli import run
 from i3d.cli.checks import check_videos, exists, refuse
 from i3d.cli.limits import RATE, WEEK, Within
 from i3d.cli.usage import command
+from i3d.errors import InputError
 from i3d.recipes.names import SegmentMetric
 from i3d.utils.outputs import is_drawing
 
@@ -75,7 +76,7 @@ class TimelineOptions:
     """Stop decoding a video that takes so many seconds longer than playing it."""
 
     labels: Annotated[str | None, Parameter(group=shared.COMPUTED)] = None
-    """Only these labels, with commas; scores stay those among all labels."""
+    """Only these labels, with commas, those with a comma in quotes; scores stay those among all labels."""
 
     window_seconds: Annotated[float | None, Parameter(group=shared.COMPUTED, validator=HOUR)] = None
     """Length of a window (default: as the network was trained)."""
@@ -136,6 +137,8 @@ def _refuse_with_tune(options: TimelineOptions) -> None:
     chosen = {f"--{name.replace('_', '-')}": value for name, value in vars(options.segments).items()}
     refuse(chosen, ": is chosen by --tune; omit it")
     refuse({"--labels": options.labels}, ": --tune compares all labels; omit it")
+    if options.force and options.tuning.tune_out is None:
+        raise InputError("--force: replaces the file of --tune-out, which is not given; omit it")
     written = {"--out": options.out, "--segment-format": options.segment_format, "--plot": options.plot}
     written["--annotate"] = options.annotate
     refuse(written, ": --tune writes no segments; omit it, and run the command without --tune afterwards")

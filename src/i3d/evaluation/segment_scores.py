@@ -5,7 +5,7 @@ Letters in names: V videos, D draws of videos, K labels, U thresholds.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isnan
 from typing import Any, Final
 
@@ -77,6 +77,14 @@ class SegmentScores:
     def value(self, name: str) -> float | None:
         """The value of the measure of this name."""
         return next(measure.value for measure in self.measures if measure.name == name)
+
+    def select(self, names: Sequence[str]) -> "SegmentScores":
+        """Only the measures of these names; `f1` stands for `f1@10`, `f1@25` and `f1@50`. Others are an InputError."""
+        own = [measure.name for measure in self.measures]
+        if unknown := set(names) - {*own, *(name.partition("@")[0] for name in own)}:
+            raise InputError(f"metric {quoted(min(unknown))}: is none of segments; choose from {', '.join(own)}")
+        chosen = [one for one in self.measures if {one.name, one.name.partition("@")[0]} & set(names)]
+        return replace(self, measures=tuple(chosen))
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values. Each metric has its protocol."""

@@ -24,7 +24,7 @@ from i3d.data.segments.segment import UNKNOWN, Segment, VideoSegments
 from i3d.errors import InputError, VideoError, abridged, counted, quoted
 from i3d.inference.predictor import Predictor, source_name
 from i3d.recipes.segments import SegmentSettings, TunedSegments, completed, origin
-from i3d.timelines.scores import Scores, SlidingWindows, check_span, score_blocks, sliding_windows
+from i3d.timelines.scores import Scores, SlidingWindows, check_windows, score_blocks, sliding_windows, window_shape
 from i3d.timelines.segmentation import find_segments
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import Limits, Source, Video
@@ -91,6 +91,7 @@ class TimelineFinder:
 
     predictor: Predictor
     options: TimelineOptions
+    _logged: set[str] = field(default_factory=set, init=False)  # messages that are of all videos
 
     def __post_init__(self) -> None:
         missing = [label for label in self.options.labels if label not in self.predictor.card.labels]
@@ -98,7 +99,8 @@ class TimelineFinder:
             names = abridged([*map(quoted, self.predictor.card.labels)], 10)
             raise InputError(f"labels: the network has no class {quoted(missing[0])}; it has {names}")
         completed(self.options.segments, self.tuned)
-        check_span(self.predictor.card.recipe, self.span, min_frames=self.predictor.engine.min_frames)
+        min_frames = self.predictor.engine.min_frames
+        check_windows(self.predictor.card.recipe, self.span, self.step, min_frames=min_frames)
         if UNKNOWN in self.predictor.card.labels:
             what = "what no label is certain of has the same label"
             log.warning("the network has a class %s: %s; rename the class", UNKNOWN, what)
@@ -159,7 +161,9 @@ class TimelineFinder:
         known = store.whole()
         with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
             windows = sliding_windows(self.predictor.card.recipe, video, span=self.span, step=self.step)
+            self._log_once(windows.rounding(self.span))
             if known is None:
+                self.predictor.engine.build_for(window_shape(self.predictor.card.recipe, windows))
                 first = sum(map(len, blocks))
                 self.predictor.engine.reset_used_runtimes()
                 scored = score_blocks(self.predictor, video, windows, first=first, on_progress=on_progress)
@@ -176,6 +180,11 @@ class TimelineFinder:
             fps=known["fps"],
             notes=tuple(known["notes"]),
         )
+
+    def _log_once(self, message: str) -> None:
+        if message and message not in self._logged:
+            self._logged.add(message)
+            log.warning("%s", message)
 
     def find(self, scores_WK: Scores, windows: SlidingWindows, *, seconds: float) -> tuple[Segment, ...]:
         """The segments of a video of this length."""
@@ -196,10 +205,17 @@ class TimelineFinder:
         some = self.options.labels
         restricted = f"{counted(len(some), 'label')} of {len(labels)}, scores as among all; " if some else ""
         return (
-            f"{self.predictor.card.recipe.name}: {windows.line}; {restricted}smoothed over {s.smooth:g} s; "
+            f"{self._windows_line(windows)}; {restricted}smoothed over {s.smooth:g} s; "
             f"from a score of {s.enter:g} to below {s.leave:g}, at least {s.min_length:g} s, gaps from "
             f"{s.min_gap:g} s ({origins}); {self.predictor.engine.description}"
         )
+
+    def scores_line(self, windows: SlidingWindows) -> str:
+        """How windows are scored, in words."""
+        return f"{self._windows_line(windows)}; {self.predictor.engine.description}"
+
+    def _windows_line(self, windows: SlidingWindows) -> str:
+        return f"{self.predictor.card.recipe.name}: {windows.line}"
 
 
 def find_timelines(

@@ -63,6 +63,13 @@ class SlidingWindows:
         """In words."""
         return f"windows of {self.span:.3g} s ({self.frames} x {self.interval} frames), every {self.step:.3g} s"
 
+    def rounding(self, span: float | None) -> str:
+        """How a window of `span` seconds became another one, in words; empty if it did by less than a frame."""
+        if span is None or abs(self.span - span) < 1 / self.fps:
+            return ""
+        what = f"the network takes {self.frames} frames, at {self.fps / self.interval:g} a second"
+        return f"window {span:g} s: is {self.span:.3g} s, as {what}"
+
     @property
     def rows(self) -> FeatureSettings:
         """The same as rows of features."""
@@ -99,19 +106,36 @@ def sliding_windows(
         fps = float(rate)
         frames = protocol.clip_len
         interval = protocol.frame_interval if span is None else max(1, round(span * fps / frames))
+    _check_step(step, fps)
     stride = frames * interval / STRIDES_PER_WINDOW if step is None else step * fps
-    if step is not None and stride < 0.5:
-        raise InputError(f"stride {step:g} s: is below the time of a frame, {1 / fps:.3g} s; give a longer one")
     return SlidingWindows(fps, frames, interval, max(1, round(stride)))
 
 
-def check_span(recipe: Recipe, span: float | None, *, min_frames: int) -> None:
-    """An InputError for a window of `span` seconds with fewer frames than the network takes: they would be repeated."""
+def window_shape(recipe: Recipe, windows: SlidingWindows) -> tuple[int, int, int, int]:
+    """Channels, frames, rows and columns of what the network takes of a window."""
+    crop = recipe.preprocessing.crop
+    return recipe.network.in_channels, windows.frames, crop, crop
+
+
+def check_windows(recipe: Recipe, span: float | None, step: float | None, *, min_frames: int) -> None:
+    """An InputError for a stride below the time of a frame, if the recipe sets the frame rate, and for a short window.
+
+    A window with fewer frames than the network takes is short: they would be repeated.
+    """
+    protocol = recipe.protocol
+    rate = protocol.fps if isinstance(protocol, WindowProtocol) else protocol.target_fps
+    if rate is not None:
+        _check_step(step, rate)
     if span is None or not isinstance(recipe.protocol, WindowProtocol):
         return
     if (frames := max(1, round(span * recipe.protocol.fps))) < min_frames:
         what = f"window {span:g} s: has {frames} of the {min_frames} frames that the network takes at least"
         raise InputError(f"{what}; give {min_frames / recipe.protocol.fps:g} s or more")
+
+
+def _check_step(step: float | None, fps: float) -> None:
+    if step is not None and step * fps < 0.5:
+        raise InputError(f"stride {step:g} s: is below the time of a frame, {1 / fps:.3g} s; give a longer one")
 
 
 def score_blocks(

@@ -53,6 +53,7 @@ class Tuning:
     num_videos: int
     num_segments: int  # annotated
     num_settings: int  # that were compared
+    protocol: str = ""  # how the windows were scored
 
 
 def tune_settings(

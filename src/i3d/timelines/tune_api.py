@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
+from i3d.data.resume import ResumeLog
 from i3d.data.segments.read import read_segments
 from i3d.data.segments.segment import VideoSegments
 from i3d.errors import check_not_empty
@@ -10,7 +12,7 @@ from i3d.inference.predictor import Predictor
 from i3d.inference.sources import expand
 from i3d.recipes.names import SegmentMetric
 from i3d.recipes.segments import TunedSegments
-from i3d.timelines.find import TimelineFinder, TimelineOptions
+from i3d.timelines.find import Block, TimelineFinder, TimelineOptions
 from i3d.timelines.known_segments import known_segments
 from i3d.timelines.tune import Tuning, check_by, tune_settings
 from i3d.utils.arguments import checks_types
@@ -77,16 +79,21 @@ def tune_finder(
     *,
     by: SegmentMetric = "f1@50",
     where: str = "truth",
+    log: ResumeLog[Block] | None = None,
     frames_fps: float | None = None,
     limits: Limits | None = None,
     on_progress: ProgressCallback = ignore_progress,
 ) -> Tuning:
-    """Score the windows of all videos, then choose. `where` names the annotations in messages."""
+    """Score the windows of all videos, then choose. `where` names the annotations in messages, `log` has scores."""
     labels, multi_label = finder.predictor.card.labels, finder.predictor.card.recipe.multi_label
     known = known_segments(sources, truth, labels, where=where)
     check_by(by, known, multi_label=multi_label)
-    scored = [finder.score(source, frames_fps=frames_fps, limits=limits, on_progress=on_progress) for source in sources]
-    return tune_settings(scored, known, labels, by=by, multi_label=multi_label, on_progress=on_progress)
+    scored = [
+        finder.score(source, log=log, frames_fps=frames_fps, limits=limits, on_progress=on_progress)
+        for source in sources
+    ]
+    tuning = tune_settings(scored, known, labels, by=by, multi_label=multi_label, on_progress=on_progress)
+    return replace(tuning, protocol=finder.scores_line(scored[0].windows))
 
 
 def tuned_segments(tuning: Tuning, options: TimelineOptions) -> TunedSegments:

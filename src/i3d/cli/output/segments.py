@@ -32,8 +32,10 @@ def print_segment_scores(scores: SegmentScores) -> None:
     print_table(("metric", "value", "95 % interval"), values)
     videos, true = counted(scores.num_videos, "annotated video"), counted(scores.num_true, "annotated segment")
     print(f"of {videos} with {true}; {counted(scores.num_predicted, 'predicted segment')}")
+    mean = "mean_average_precision"
+    has_mean = any(one.name == mean for one in scores.measures) and len(scores.tiou) > 1
     for one in scores.measures:
-        if not one.name.startswith("mean_average_precision@") or len(scores.tiou) == 1:
+        if not (has_mean and one.name.startswith(f"{mean}@")):
             print(printable(f"{one.name}: {one.protocol}"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from i3d.cli.output.tables import print_table
-from i3d.errors import counted
+from i3d.errors import counted, printable
 from i3d.recipes.segments import SegmentSettings
 
 if TYPE_CHECKING:
@@ -31,3 +31,4 @@ def print_tuning(tuning: Tuning) -> None:
     print(f"of {videos} with {segments}; {tuning.num_settings:,} settings compared")
     if tuning.held_out is None:
         print("held out: unknown, fewer than 3 videos have segments; the tuned value is too good for other videos")
+    print(f"protocol: {printable(tuning.protocol)}")

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from i3d.cli import output
+from i3d.cli.checks import comma_names
 from i3d.cli.messages import if_interrupted, log, unreadable_code
 from i3d.cli.run.annotate import LabelDrawer
 from i3d.cli.run.network import one_network
 from i3d.cli.run.timeline_files import SegmentOutput, labels_to_draw
 from i3d.cli.timeline import SegmentOptions, TimelineOptions
 from i3d.data.resume import ResumeLog
-from i3d.errors import counted, printable
+from i3d.errors import abridged, counted, printable
 from i3d.inference.predictor import Predictor
 from i3d.recipes.segments import SegmentSettings, completed
 from i3d.timelines import find as timelines
@@ -20,6 +21,8 @@ from i3d.timelines.annotate import TimelineDrawing
 from i3d.timelines.drawing import draw_timelines
 from i3d.timelines.find import BETWEEN, Block, Timeline, TimelineFinder, find_timelines
 from i3d.video.base import Limits
+
+MOST: Final = 5  # names in a message
 
 
 def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
@@ -43,6 +46,10 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
         output.print_json(rows)
     elif bad < len(rows):
         print(f"protocol: {next(row.protocol for row in rows if not row.error)}")
+    if out and 0 < bad < len(rows):
+        which = abridged([printable(row.path) for row in rows if row.error], MOST)
+        what = f"has no segments of {counted(bad, 'video')} that cannot be read: {which}"
+        log.warning("%s: %s", printable(str(out)), what)
     if len(rows) > 1 or out is not None:
         where = f", in {printable(str(out))}" if out and bad < len(rows) else ""
         log.info("timelines of %d of %s%s", len(rows) - bad, counted(len(rows), "video"), where)
@@ -65,7 +72,7 @@ def _find(
     )
     with (
         if_interrupted(saved, resumes=out is not None),
-        nullcontext() if files.log_of is None else _resume_log(files.log_of, paths, finder, options) as results_log,
+        nullcontext() if files.log_of is None else scores_log(files.log_of, paths, finder, options) as results_log,
         output.ProgressBar("timeline", len(paths), "video") as bar,
     ):
         timelines_of_paths = find_timelines(
@@ -90,7 +97,7 @@ def build_predictor(options: TimelineOptions) -> Predictor:
 
 
 def _finder_options(options: TimelineOptions) -> timelines.TimelineOptions:
-    labels = tuple(label.strip() for label in options.labels.split(",")) if options.labels else ()
+    labels = tuple(comma_names("--labels", options.labels)) if options.labels else ()
     return timelines.TimelineOptions(
         options.window_seconds, options.stride_seconds, labels, _segment_settings(options.segments)
     )
@@ -105,7 +112,8 @@ def _segment_settings(options: SegmentOptions) -> SegmentSettings:
     return settings
 
 
-def _resume_log(out: Path, paths: list[str], finder: TimelineFinder, options: TimelineOptions) -> ResumeLog[Block]:
+def scores_log(out: Path, paths: list[str], finder: TimelineFinder, options: TimelineOptions) -> ResumeLog[Block]:
+    """The resume log of an output, with blocks of scores."""
     settings: dict[str, Any] = {**finder.settings, "frames_fps": options.frames_fps}
     return ResumeLog(
         out, settings, paths,

@@ -1,16 +1,20 @@
 """`i3d timeline --tune`: thresholds and smoothing are chosen on videos with known segments."""
 
+import json
 import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 
 from i3d.cli import output
 from i3d.cli.messages import if_interrupted, log
-from i3d.cli.run.timeline import build_predictor
+from i3d.cli.run.segments import check_list_fps
+from i3d.cli.run.timeline import build_predictor, scores_log
 from i3d.cli.timeline import TimelineOptions
 from i3d.data.formats.inputs import STDIN, expand_inputs
+from i3d.data.resume import finish_log
 from i3d.data.segments.read import read_segments
 from i3d.errors import InputError, printable
 from i3d.timelines import find
@@ -28,20 +32,25 @@ def run_tune(videos: Sequence[str], truth: Path, options: TimelineOptions) -> in
     if STDIN in paths:
         raise InputError("-: settings are tuned on files; name one")
     target = out or _target(options)
+    check_list_fps(options.tuning.list_fps, truth)
     known = read_segments(truth, fps=options.tuning.list_fps)
     how = find.TimelineOptions(options.window_seconds, options.stride_seconds, use_tuned=False)
     with (
-        if_interrupted("nothing is saved", resumes=False),
+        if_interrupted(f"scores so far are stored beside {printable(str(target))}", resumes=True),
         nullcontext() if out else locked_output(f"--model {target}", target),
         output.ProgressBar("timeline", None, "s") as bar,
     ):
         predictor = build_predictor(options)
-        tuning = tune_finder(
-            TimelineFinder(predictor, how), paths, known,
-            by=options.tuning.tune_by or "f1@50", where=f"--tune {truth}", frames_fps=options.frames_fps,
-            limits=Limits(max_seconds=options.max_decode_lag), on_progress=bar,
-        )  # fmt: skip
+        finder = TimelineFinder(predictor, how)
+        log_of = _log_of(target, paths, finder, options)
+        with scores_log(log_of, paths, finder, options) as scores:
+            tuning = tune_finder(
+                finder, paths, known,
+                by=options.tuning.tune_by or "f1@50", where=f"--tune {truth}", log=scores,
+                frames_fps=options.frames_fps, limits=Limits(max_seconds=options.max_decode_lag), on_progress=bar,
+            )  # fmt: skip
         save_tuned(predictor.weights, tuned_segments(tuning, how), target, in_place=out is None)
+        finish_log(log_of, is_complete=True)
     if options.json:
         output.print_json({**asdict(tuning), "settings": dict(tuning.settings), "model": str(target)})
     else:
@@ -49,6 +58,12 @@ def run_tune(videos: Sequence[str], truth: Path, options: TimelineOptions) -> in
     name = printable(str(target))
     log.info("%s: holds these settings; `i3d timeline --model %s` uses them", name, shlex.quote(name))
     return 0
+
+
+def _log_of(target: Path, paths: Sequence[str], finder: TimelineFinder, options: TimelineOptions) -> Path:
+    """What the log of scores is named after: the checkpoint, with a hash of what is scored and how."""
+    scored = json.dumps([finder.settings, options.frames_fps, *paths], sort_keys=True, default=str)
+    return target.with_name(f"{target.name}.tune-{sha256(scored.encode()).hexdigest()[:8]}")
 
 
 def _target(options: TimelineOptions) -> Path:

@@ -1,6 +1,7 @@
 """What SRT and WebVTT have in common: one video a file, and a label on a line of its own."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,19 @@ def cue_segment(path: Path, line: int, start: float, stop: float, label: str) ->
     if "\n" in label:
         raise InputError(f"{path}:{line + 1}: {quoted(label)}: two lines; write one label below the times of a cue")
     return segment_in(f"{path}:{line}", start, stop, label.strip())
+
+
+def check_all_read(path: Path, lines: list[str], *, is_identifier: Callable[[str], bool]) -> None:
+    """An InputError for text that belongs to no cue: a label below an empty line would be lost.
+
+    `is_identifier`: whether a line above the times of a cue may be its name or number.
+    """
+    is_cue = False
+    for number, line in enumerate(lines, start=1):
+        is_cue = bool(line.strip()) and (is_cue or "-->" in line)
+        is_name = "-->" in "".join(lines[number : number + 1]) and is_identifier(line.strip())
+        if line.strip() and not is_cue and not is_name:
+            raise InputError(f"{path}:{number}: {quoted(line)}: is in no cue; write it below the times, or remove it")
 
 
 def check_cue_label(label: str, what: str) -> None:

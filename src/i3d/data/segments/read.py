@@ -18,7 +18,8 @@ from i3d.utils.text import parse_json, read_text, split_lines
 
 CHAPTERS: Final = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 TEXTS: Final = (".json", ".csv", ".tsv", ".srt", ".vtt", ".eaf")
-SEGMENTS_ONLY: Final = (".srt", ".vtt", ".eaf")
+SUBTITLES: Final = (".srt", ".vtt")
+SEGMENTS_ONLY: Final = (*SUBTITLES, ".eaf")
 log = logging.getLogger("i3d")
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from i3d.data.segments.cues import check_cue_label, cue_segment, cue_time, cue_video, cues
+from i3d.data.segments.cues import check_all_read, check_cue_label, cue_segment, cue_time, cue_video, cues
 from i3d.data.segments.segment import SegmentFile, VideoSegments
 from i3d.errors import InputError, quoted
 
@@ -29,15 +29,5 @@ def decode_srt(path: Path, lines: list[str]) -> SegmentFile:
     segments = tuple(cue_segment(path, *cue) for cue in cues(path, lines))
     if not segments and any(line.strip() for line in lines):
         raise InputError(f"{path}: no subtitles; a cue has a line 00:00:01,500 --> 00:00:02,000")
-    _check_all_read(path, lines)
+    check_all_read(path, lines, is_identifier=str.isdecimal)
     return SegmentFile((VideoSegments(cue_video(path), segments),))
-
-
-def _check_all_read(path: Path, lines: list[str]) -> None:
-    """An InputError for text that belongs to no cue: a label below an empty line would be lost."""
-    is_cue = False
-    for number, line in enumerate(lines, start=1):
-        is_cue = bool(line.strip()) and (is_cue or "-->" in line)
-        is_number = line.strip().isdecimal() and "-->" in "".join(lines[number : number + 1])
-        if line.strip() and not is_cue and not is_number:
-            raise InputError(f"{path}:{number}: {quoted(line)}: is in no cue; write it below the times, or remove it")

@@ -102,6 +102,15 @@ class Engine:
         """Let `description` and `used_runtimes` describe the clips from here on."""
         self._used.clear()
 
+    def build_for(self, clip_CTHW: tuple[int, ...]) -> None:
+        """Compile the runtime for clips of this shape from here on; shorter ones than the network takes are looped."""
+        channels, frames, *sides = clip_CTHW
+        shape = (channels, max(frames, self.min_frames), *sides)
+        if shape != self._clip_CTHW:
+            self._clip_CTHW = shape
+            self._compiled.clear()
+            self._other_shapes.clear()
+
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of all activations before the classifier."""
