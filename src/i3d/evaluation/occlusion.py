@@ -96,7 +96,7 @@ class MeanOcclusion:
         if drop < FLAT * self.score or (interval is not None and interval[0] <= 0):
             most = f"falls by at most {drop:.3f}" if drop > 0 else "falls nowhere"
             return f"no part of the view matters by itself: the true label's probability {most} without any of them"
-        where = f"{100 * start:.0f} to {100 * stop:.0f} % of the view"
+        where = f"{100 * start:g} to {100 * stop:g} % of the view"
         fall = f"the true label's probability falls by {drop:.3f} from {self.score:.3f}"
         return f"of all parts, {where} matters most: without it, {fall}"
 

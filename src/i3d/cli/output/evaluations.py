@@ -12,7 +12,7 @@ from i3d.evaluation.confusion import confusions
 from i3d.evaluation.frame_orders import FrameOrderComparison
 from i3d.evaluation.fuse import WeightSweep
 from i3d.evaluation.intervals import Interval, format_interval
-from i3d.evaluation.occlusion import MeanOcclusion
+from i3d.evaluation.occlusion import FLAT, MeanOcclusion
 from i3d.evaluation.result import Evaluation, Metrics, cheapest_protocol
 
 MOST: Final = 20  # classes that are all shown
@@ -110,12 +110,12 @@ def print_frame_orders(comparison: FrameOrderComparison) -> None:
 
 def _print_occlusion(occlusion: MeanOcclusion) -> None:
     """The mean fall of the true label's probability around each hidden eighth of the view, and a bar of it."""
-    highest = max(float(occlusion.drops_P.max()), 1e-9)
+    highest = max(float(occlusion.drops_P.max()), FLAT * occlusion.score, 1e-9)
     rows = []
     drops_P, intervals_P = occlusion.drops_P.tolist(), occlusion.intervals_P
     for (start, stop), drop, interval in zip(occlusion.parts, drops_P, intervals_P, strict=True):
-        part, bar = f"{100 * start:.0f} to {100 * stop:.0f} %", "#" * round(BAR * drop / highest)
-        rows.append((part, f"{drop:.3f}", format_interval(interval), bar))
+        part, bar = f"{100 * start:g} to {100 * stop:g} %", "#" * round(BAR * drop / highest)
+        rows.append((part, f"{round(drop, 3) + 0.0:.3f}", format_interval(interval), bar))
     print(f"probability of the true label {occlusion.score:.3f}, and its mean fall with frames hidden:")
     print_table(("part of the view", "fall", "95 % interval", ""), rows)
 
