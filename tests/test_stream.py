@@ -448,9 +448,7 @@ def test_a_budget_is_measured_and_the_choice_printed(place, monkeypatch):
     assert "no budget is long enough" not in short.stderr
     seconds.update(fp32=0.35, bf16=0.4)
     slow = stream(place, place / "a.mp4", "--speed", 50, "--budget-ms", 900, "--runtime", "torch")
-    assert (
-        "no budget is long enough for this machine: a pass takes 0.35 s, longer than the stride of 0.32" in slow.stderr
-    )
+    assert "no budget is long enough for this machine: a pass takes 0.35 s, longer than the stride" in slow.stderr
     assert "too short" not in slow.stderr
     fixed = stream(
         place, place / "a.mp4", "--speed", 50, "--budget-ms", 900, "--precision", "fp32", "--runtime", "torch"
