@@ -22,7 +22,7 @@ from i3d.video_distance.resizing import Floats, resize_clip
 from i3d.video_distance.sources import ClipSource, Item, digest_of
 
 Order = Literal["forward", "shuffled", "frozen"]
-VERSION: Final = 1  # part of the cache key: increase it when features change
+VERSION: Final = 2  # part of the cache key: increase it when features change
 ARRAY: Final = "array"  # the encoding of clips in memory
 SIZES: Final = 2  # numbers behind a cached feature: height and width of the clip
 
