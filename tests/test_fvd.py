@@ -162,13 +162,13 @@ def clip_of(shape, *, seed=8):
 
 def neighbours(size, new, *, half_pixel):
     """Of each new pixel along a side, in float32: the old pixel before, the one after, and its weight."""
-    f, found = np.float32, []
+    f, places = np.float32, []
     scale = f(size) / f(new)
     for target in range(new):
         place = max(scale * (f(target) + f(0.5)) - f(0.5), f(0)) if half_pixel else f(target) * scale
         before = min(math.floor(place), size - 1)
-        found.append((before, min(before + 1, size - 1), f(place) - f(before)))
-    before, after, weights = (np.array(each) for each in zip(*found, strict=True))
+        places.append((before, min(before + 1, size - 1), f(place) - f(before)))
+    before, after, weights = (np.array(each) for each in zip(*places, strict=True))
     return before, after, weights.astype(f)
 
 
@@ -280,6 +280,9 @@ def test_a_changed_protocol_names_its_changes():
     changed = fvd_protocol("stylegan-v", frames=32, clips="all", covariance="n")
     assert changed.name == "stylegan-v, changed: frames 32, clips all"
     assert changed.clips_of("generated") == "all"
+    assert fvd_protocol("cd-fvd", resolution=128).resolution == 128
+    with pytest.raises(InputError, match="resolution 128: is of the resize twice; set that too, or leave it out"):
+        fvd_protocol(resolution=128)
     for wrong in ({"frames": 0}, {"resize": "cubic"}, {"frame": 3}, {"clips": "some"}):
         with pytest.raises(InputError, match="FVD: "):
             fvd_protocol(**wrong)

@@ -67,7 +67,7 @@ def test_the_command_prints_the_value_and_the_whole_protocol_in_one_line(place, 
     lines = result.stdout.splitlines()
     assert lines[0].startswith("Frechet distance of the logits of another network (not FVD) ")
     assert "(95 % interval " in lines[0]
-    assert lines[1].startswith("KVD ")
+    assert lines[1].startswith("Kernel distance of the same features ")
     assert "if each generated clip has shuffled frames" in lines[2]
     assert "if each generated clip has its middle frame repeated" in lines[3]
     assert len(lines) == 5
@@ -108,7 +108,8 @@ def test_all_kinds_of_sets_with_the_same_frames_have_the_same_value(place, fvd, 
     (tmp_path / "list.txt").write_text("".join(f"{place}/generated/{k}.mkv\n" for k in range(4)))
     sets = [
         str(place / "generated" / "*.mkv"), tmp_path / "list.txt", tmp_path / "clips.npy", tmp_path / "clips.npz",
-        arrays, images, clips, clips.transpose(0, 1, 4, 2, 3), clips.transpose(0, 4, 1, 2, 3), torch.from_numpy(clips),
+        arrays, str(arrays / "*.npy"), [str(arrays / "*.npy")], images,
+        clips, clips.transpose(0, 1, 4, 2, 3), clips.transpose(0, 4, 1, 2, 3), torch.from_numpy(clips),
         list(clips), iter(clips), [clips[:1], clips[1:]], videos, [*videos[:2], *clips[2:]],
         [video.read_bytes() for video in videos], tuple(videos),
     ]  # fmt: skip
@@ -130,6 +131,7 @@ def test_features_are_compared_without_a_network(tmp_path):
     assert any("features of unknown protocol" in warning for warning in wanted.warnings)
     assert "both sets are features: no network runs, and of the protocol only the covariance applies" in wanted.warnings
     assert i3d.fvd(one, one.copy()).value < 1e-3
+    assert i3d.fvd(one[:, :24], other[:, :24]).metric == "Frechet distance of features of 24 numbers (not FVD)"
 
 
 def write_rows(folder, name, rows, **settings):
@@ -220,6 +222,8 @@ def test_what_makes_sets_incomparable_is_warned_of(place, fvd, tmp_path):
     assert "both sets have the same videos" in "\n".join(fvd(place / "real", place / "real").warnings)
     shared = [place / "real" / "0.mkv", *(place / "generated" / f"{k}.mkv" for k in range(2))]
     assert "1 video is in both sets, which lowers the value" in "\n".join(fvd(place / "real", shared).warnings)
+    twice = fvd(array_of(2), array_of(3, step=2), protocol=fvd_protocol("cd-fvd", frames=FRAMES)).warnings
+    assert "real: arrays are stretched only: the resize to 256 is of files" in twice
     long = fvd(array_of(3, frames=12), array_of(3, step=2)).warnings
     assert "real: arrays have 12 frames, of which a clip spans 10" in long
     large = fvd(array_of(9), array_of(9, step=2))
@@ -273,6 +277,7 @@ BAD_SETS = {
     "six axes": (CLIPS[None], "is no set"),
     "an empty array": (CLIPS[:0], "gives 0 of the at least 2 clips"),
     "an empty list": ([], "gives 0 of the at least 2 clips"),
+    "a clip of two axes": ([CLIPS[0, :, :, 0, 0]], r"its shape is \(10, 48\), as of features; give them in one file"),
     "1 clip": (CLIPS[:1], "gives 1 of the at least 2 clips"),
     "grey": (CLIPS[..., :1], "no axis has 3 channels; pass RGB"),
     "int64": (CLIPS.astype(np.int64), r"its values are int64; pass uint8"),

@@ -178,4 +178,5 @@ def _too_few(embedded: EmbeddedSet, reader: ClipReader) -> str:
         name, num_frames = embedded.short[0]
         p = reader.protocol
         return f"{have}: {name} has {num_frames} frames, a clip needs {p.span}; use fewer --frames, or longer videos"
-    return f"{have}; name a folder or a list of more videos, or take --clips all"
+    more = "" if reader.protocol.clips_of(reader.side) == "all" else ", or take --clips all"
+    return f"{have}; name a folder or a list of more videos{more}"
