@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 import i3d
 from i3d.errors import InputError
+from i3d.utils.device import ComputeConfig
 from i3d.video_distance import Moments, frechet_distance, fvd_protocol, kernel_distance
+from i3d.video_distance.embedding import load_embedder
 from i3d.video_distance.protocols import PRESETS, RESIZES
 from i3d.video_distance.resizing import resize_clip, shrink_antialiased
 from i3d.video_distance.statistics import (
@@ -22,9 +24,13 @@ from i3d.video_distance.statistics import (
     distance_of_features,
     interval_around,
 )
+from i3d.weights.pretrained import DEFAULT
 from support.examples import examples
 
-PORT = {10: 569.2296, 16: 152.9175, 30: 151.2565}  # common_metrics_on_video_quality, README: zeros against 255
+PORT = {  # common_metrics_on_video_quality, README: zeros against 255
+    10: 569.2296, 11: 486.3584, 12: 551.9611, 13: 146.3664, 14: 172.8545, 15: 133.7031, 16: 152.9175, 24: 66.0628,
+    30: 151.2565,
+}  # fmt: skip
 ORIGINAL_30 = 151.39244  # the TensorFlow original at T = 30
 
 
@@ -290,13 +296,25 @@ def test_a_changed_protocol_names_its_changes():
         fvd_protocol("mine")
 
 
+@pytest.fixture(scope="module")
+def embedder():
+    return load_embedder(DEFAULT, fvd_protocol(), ComputeConfig("cpu"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("frames", PORT)
-def test_constant_videos_have_the_published_value(frames):
+@pytest.mark.parametrize("frames", [frames for frames in PORT if frames != 30])
+def test_features_of_constant_videos_have_the_published_distance(embedder, frames):
     """16 videos of zeros against 16 of 255, by the shipped network."""
-    real, generated = (np.full((16, frames, 16, 16, 3), value, np.uint8) for value in (0, 255))
-    result = i3d.fvd(real, generated, protocol=fvd_protocol(frames=frames))
+    features = [embedder(np.full((frames, 224, 224, 3), value, np.float32)) for value in (0, 255)]
+    one, other = (Moments.of(feature_D[None].repeat(16, axis=0)) for feature_D in features)
+    assert frechet_distance(one, other) == pytest.approx(PORT[frames], rel=0.005)
+
+
+@pytest.mark.slow
+def test_constant_videos_have_the_published_distance():
+    """The same for 30 frames, from the videos on; there the value of the TensorFlow original is known."""
+    real, generated = (np.full((16, 30, 16, 16, 3), value, np.uint8) for value in (0, 255))
+    result = i3d.fvd(real, generated, protocol=fvd_protocol(frames=30))
     assert result.metric == "FVD"
-    assert result.value == pytest.approx(PORT[frames], rel=0.005)
-    if frames == 30:
-        assert float(result) == pytest.approx(ORIGINAL_30, rel=0.001)
+    assert result.value == pytest.approx(PORT[30], rel=0.005)
+    assert float(result) == pytest.approx(ORIGINAL_30, rel=0.001)

@@ -215,8 +215,9 @@ def test_arrays_beside_videos_are_left_out_and_named(place, fvd, tmp_path, caplo
 
 def test_what_makes_sets_incomparable_is_warned_of(place, fvd, tmp_path):
     for k in range(3):
-        render(tmp_path / f"{k}.mp4", num_frames=12)
+        render(tmp_path / f"{k}.mp4", num_frames=12, fps=12)
     text = "\n".join(fvd(place / "real", tmp_path, protocol=fvd_protocol(frames=FRAMES, max_clips=3)).warnings)
+    assert "frame rates differ: real 25 fps and generated 12 fps; frames are compared by number, so that" in text
     assert "the generated set is compressed (mp4 h264), the real one is not: compression alone gives a distance" in text
     assert "real: 1 video is left out behind the first 3 clips" in text
     assert "both sets have the same videos" in "\n".join(fvd(place / "real", place / "real").warnings)
@@ -406,12 +407,12 @@ def moving(place, order):
 @pytest.mark.slow
 def test_the_control_separates_motion_from_content():
     """Two halves of one motion are near, two motions of the same frames far, as the shuffled control shows."""
-    rng, places = np.random.default_rng(0), np.arange(8)
+    rng, places = np.random.default_rng(0), np.arange(6)
     real, same = (np.stack([moving(k + shift, range(FRAMES)) for k in places]) for shift in (0, 0.5))
     jumping = np.stack([moving(k + 0.5, rng.permutation(FRAMES)) for k in places])
     one, other = (i3d.fvd(real, generated, protocol=PROTOCOL, control=True) for generated in (same, jumping))
     assert one.metric == "FVD"
-    assert one.value < 0.65 * other.value  # 95 and 165
-    assert one.value < 0.65 * one.control["shuffled"]  # 171
-    assert one.value < 0.5 * one.control["frozen"]  # 233
-    assert other.value == pytest.approx(other.control["shuffled"], rel=0.2)  # 185
+    assert one.value < 0.65 * other.value  # 122 and 209
+    assert one.value < 0.65 * one.control["shuffled"]  # 209
+    assert one.value < 0.5 * one.control["frozen"]  # 277
+    assert other.value == pytest.approx(other.control["shuffled"], rel=0.2)  # 247

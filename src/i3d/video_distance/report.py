@@ -106,6 +106,14 @@ def _comparability(real: EmbeddedSet, generated: EmbeddedSet) -> list[str]:
         warnings.append(
             f"the {side} set is compressed ({codecs}), the {other} one is not: compression alone gives a distance"
         )
+    if real.rates and generated.rates and set(real.rates) != set(generated.rates):
+        each = " and ".join(
+            f"{side} {abridged([rate for rate, _ in one.rates.most_common()], NAMED)}"
+            for side, one in (("real", real), ("generated", generated))
+        )
+        warnings.append(
+            f"frame rates differ: {each}; frames are compared by number, so that speed alone gives a distance"
+        )
     shared = len(set(real.digests) & set(generated.digests))
     if shared and set(real.digests) == set(generated.digests):
         warnings.append("both sets have the same videos: the value is 0 by nature, or that of the draw of clips")
