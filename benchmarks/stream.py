@@ -223,7 +223,7 @@ def long(model: str, *, minutes: float) -> Row:
     return {
         **row_of("long", watched),
         "note": f"medians by minute: MiB {memory}, descriptors {descriptors}, threads {threads}",
-        "ok": memory[-1] <= 1.03 * memory[middle] and max(descriptors) <= 1 + min(descriptors) and max(threads) <= 3,
+        "ok": memory[-1] <= 1.03 * memory[middle] and max(descriptors) <= 1 + min(descriptors) and max(threads) <= 4,
     }
 
 

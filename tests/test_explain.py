@@ -11,21 +11,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import i3d
 from i3d.errors import InputError
-from i3d.evaluation.occlusion import hidden, no_motion, occlusion_curve, occlusion_windows
+from i3d.evaluation.occlusion import OcclusionCurve, hidden, no_motion, occlusion_curve, occlusion_windows
 from i3d.explanations import ActivationMap, draw_explanation
-from i3d.explanations.explainer import Explainer, ExplainOptions
+from i3d.explanations.animation import CurveAxes
 from i3d.explanations.grad_cam import grad_cam
 from i3d.explanations.layers import choose_layer
 from i3d.explanations.perturbation import at_pixels, moved, perturbation_scores, ranks_of
-from i3d.inference.predictor import Predictor
 from i3d.models.engine.forward import network_input
 from i3d.recipes.settings import ClipProtocol, ResNetSettings, WindowProtocol
-from i3d.utils.cache import Cache
-from i3d.utils.device import ComputeConfig
 from i3d.utils.outputs import is_drawing
 from i3d.weights.load import build_model, load_weights
 from i3d.weights.pretrained import DEFAULT
@@ -126,11 +123,11 @@ def test_the_curve_peaks_where_the_motion_is(side):
     ["torch", pytest.param("openvino", marks=pytest.mark.skipif(not find_spec("openvino"), reason="i3d[export]"))],
 )
 @pytest.mark.slow
-def test_the_curve_is_that_of_the_runtime(place, tmp_path, runtime):
-    compute = ComputeConfig("cpu", runtime=runtime, cache=Cache(tmp_path))
-    predictor = Predictor(place / "one.safetensors", compute=compute)
-    explanation = Explainer(predictor, ExplainOptions(has_map=False))(str(place / "clip.mp4"))
-    assert predictor.engine.used_runtimes == {runtime}
+def test_the_curve_is_that_of_the_runtime(place, tmp_path, monkeypatch, runtime):
+    monkeypatch.setenv("I3D_CACHE", str(tmp_path))
+    clip, model = str(place / "clip.mp4"), place / "one.safetensors"
+    explanation = i3d.explain(clip, model=model, curve_only=True, device="cpu", runtime=runtime)
+    assert (runtime == "openvino") == any(tmp_path.rglob("*.record"))  # it is compiled, and cached
     plain = i3d.explain(str(place / "clip.mp4"), model=place / "one.safetensors", curve_only=True, device="cpu")
     np.testing.assert_allclose(explanation.curve.drops_S, plain.curve.drops_S, atol=1e-3)
 
@@ -214,7 +211,13 @@ def test_which_layer():
 
 @needs_captum
 @pytest.mark.slow
-def test_all_is_printed_and_drawn(place, tmp_path):
+def test_all_is_printed_and_drawn(place, tmp_path, monkeypatch):
+    words_drawn, plain = [], ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "text",
+        lambda pen, at, text, **how: words_drawn.append(text) or plain(pen, at, text, **how),
+    )
     words = ("--plot", tmp_path / "why.png", "--random-maps", 2, "--seed", 5)
     result = explain(place, "--json", "--out", tmp_path / "why.gif", *words)
     explained = json.loads(result.stdout)
@@ -227,6 +230,13 @@ def test_all_is_printed_and_drawn(place, tmp_path):
     assert is_drawing(tmp_path / "why.png")
     with Image.open(tmp_path / "why.gif") as image:
         assert image.n_frames == 8
+    seconds = [f"{moment:.2f} s" for moment in explained["view"]["seconds"]]
+    assert words_drawn[-8:] == seconds  # one below each mark
+    assert words_drawn[-10:-8] == [seconds[0], seconds[-1]]
+    assert "fall of the score, in points of 100, with 1 frame hidden" in words_drawn
+    assert "0" in words_drawn
+    head = " ".join(words_drawn[:6])
+    assert explained["map"]["meaning"] in head
     printed = explain(place, "--out", tmp_path / "why.mp4", "--force", *words).stdout
     assert "Grad-CAM of layer3, 1x4x4 for a view of 8x64x64: a number stands for 8 frames of 16 x 16 pixels" in printed
     assert explained["map"]["meaning"] in printed
@@ -322,6 +332,14 @@ def test_a_damaged_video_is_one_line(place, tmp_path):
     result = explain(tmp_path, "--curve-only", "--plot", tmp_path / "why.png", expected=3)
     assert (result.stdout, result.stderr.count("\n")) == ("", 1)
     assert not (tmp_path / "why.png").exists()
+
+
+def test_the_scale_beside_a_moving_curve_has_round_numbers():
+    curve = OcclusionCurve(0.9, ((0, 1), (1, 2), (2, 3)), np.array([0.9, 0.42, 1.1]), 3)
+    axes = CurveAxes(curve, (np.array([1.0, 1.5, 3.0]), True), left=40, right=240, top=10)
+    assert axes._ticks() == pytest.approx([0, -0.2, 0.5])
+    assert [axes.x(place) for place in range(3)] == [40, 90, 240]  # as far apart as in time
+    assert axes.bottom > axes.y(-0.2) > axes.y(0.0) > axes.y(0.48) > axes.top
 
 
 def test_without_captum_there_is_the_curve(place, tmp_path, monkeypatch):

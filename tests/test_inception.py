@@ -10,10 +10,18 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from i3d.errors import InputError
+from i3d.finetuning.features import Backbone
 from i3d.models.inception import MIN_FRAMES, MIN_SIDE, InceptionI3D, MaxPool3dSame, Unit3D, same_padding
-from i3d.recipes.settings import InceptionSettings
+from i3d.recipes.named import named_recipe
+from i3d.recipes.settings import ClipProtocol, FrameGeometry, InceptionSettings, Preprocessing
+from i3d.training.setup import check_clip_shape
+from i3d.weights.load import load_model
 from support import golden_weights
+from support.commands import run
+from support.evaluation_runs import save_model
 from support.examples import examples
+from support.rendering import render
 
 GOLDEN = Path(__file__).parent / "golden"
 LOGITS = np.load(GOLDEN / "piergiaj_rgb.npz")
@@ -131,3 +139,41 @@ def test_endpoints_are_in_order_and_named():
             assert torch.equal(net.features(clips, endpoint=name), maps[name])
     with pytest.raises(ValueError, match="one of Conv3d_1a_7x7, .* got 'Mixed_9z'"):
         net.features(clips, endpoint="Mixed_9z")
+
+
+@pytest.mark.slow
+def test_crops_below_the_pooling_window_are_refused_in_one_line_unless_the_classifier_reads_maxima(tmp_path):
+    """Found in a fine-tuned network: it was trained with such crops, and no command could run it."""
+    render(tmp_path / "clip.mp4", num_frames=12)
+    (tmp_path / "list.csv").write_text("path,label\nclip.mp4,a\n")
+    protocol = ClipProtocol(clip_len=MIN_FRAMES, frame_interval=1, num_clips=1, crops="center")
+    mean, maxima = (InceptionSettings(num_classes=3, head_pooling=pooling) for pooling in ("mean", "maxima"))
+    small = save_model(tmp_path / "mean.safetensors", network=mean, protocol=protocol, crop=64)
+    line = "error: preprocessing.crop 64: the network takes frames of at least 193 x 193"
+    todo = "; set preprocessing.crop to 193 or more"
+    outs = {"predict": (), "stream": (), "explain": (), "timeline": ("--out", tmp_path / "t.csv")}
+    for verb, out in (outs | {"features": ("--out", tmp_path / "out")}).items():
+        result = run(verb, tmp_path / "clip.mp4", "--model", small, "--device", "cpu", *out)
+        assert result.returncode == 2
+        where = " for pooled features" if verb == "features" else ""
+        assert result.stderr.splitlines()[-1] == f"{line}{where}{todo}", result.stderr
+    result = run("test", small, "--data", tmp_path / "list.csv", "--device", "cpu")
+    assert result.stderr.splitlines()[-1] == f"{line}{todo}", result.stderr
+    with pytest.raises(InputError, match="preprocessing.crop 64: the network takes frames of at least"):
+        Backbone(load_model(small), load_model(small).preprocessing, device=torch.device("cpu"), precision="fp32")
+    works = save_model(tmp_path / "maxima.safetensors", network=maxima, protocol=protocol, crop=64)
+    assert run("predict", tmp_path / "clip.mp4", "--model", works, "--device", "cpu").returncode == 0
+
+
+def test_a_recipe_whose_crops_are_too_small_is_not_trained():
+    recipe = named_recipe("inception_rgb_kinetics400")
+    small = {"short_side": 256, "crop": 192}
+    for place, changes in {
+        "preprocessing.crop": {"preprocessing": Preprocessing(**small)},
+        "training.validation_crop": {"training": recipe.training.model_copy(update={"validation_crop": 192})},
+        "training.validation_geometry.crop": {
+            "training": recipe.training.model_copy(update={"validation_geometry": FrameGeometry(**small)})
+        },
+    }.items():
+        with pytest.raises(InputError, match=f"{place} 192: the network takes .*; set {place} to 193"):
+            check_clip_shape(recipe.model_copy(update=changes), 2)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from itertools import count
+from itertools import count, pairwise
 from types import SimpleNamespace
 
 import cv2
@@ -22,7 +22,7 @@ from i3d.inference.prediction import LabelScore
 from i3d.streaming import display as displays
 from i3d.streaming.capture import Shared
 from i3d.streaming.names import parse_sources
-from i3d.streaming.results import StreamLabel, StreamStats
+from i3d.streaming.results import StreamEvent, StreamLabel, StreamStats
 from i3d.streaming.scorer import WindowScorer
 from i3d.streaming.session import Stream, StreamSettings
 from i3d.streaming.sources import opened
@@ -252,6 +252,30 @@ def run_stream(place, names, settings, *, scorer=None, policy=None):
         return list(session.run()), session, scorer
 
 
+class SlowScorer(WindowScorer):
+    """A stand-in that takes 0.35 s for each pass, and gives the same scores to all windows."""
+
+    def __call__(self, clips, **_):
+        time.sleep(0.35)
+        return np.full((len(clips), 3), 1 / 3, np.float32)
+
+
+def test_a_second_is_reported_during_a_pass_and_a_slow_machine_once(place, monkeypatch):
+    """Ticks of 0.1 s stand for seconds. The advice names a budget that the machine can have, or the speed."""
+    monkeypatch.setattr("i3d.streaming.session.TICK_SECONDS", 0.1)
+    scorer = SlowScorer(place / "tiny.safetensors", compute=i3d.ComputeConfig("cpu"))
+    items, _, _ = run_stream(place, [place / "a.ts"], StreamSettings(speed=2), scorer=scorer, policy="newest")
+    ticks = [item.seconds for item in items if isinstance(item, StreamStats)]
+    assert len(ticks) >= 12  # 1.5 s and the last pass
+    assert max(later - tick for tick, later in pairwise(ticks)) < 0.3  # a busy machine is late, by less than a pass
+    (event,) = [item for item in items if isinstance(item, StreamEvent)]
+    assert re.fullmatch(
+        r"a pass takes 0.3\d s, longer than the stride of 0.04 s, and windows are skipped; "
+        r"`i3d stream --budget-ms 900` measures, and chooses stride, precision and runtime",
+        event.what,
+    )
+
+
 @pytest.mark.slow
 def test_several_sources_run_in_one_batch(place):
     for name in ("b.mp4", "c.mp4"):
@@ -421,6 +445,11 @@ def test_a_budget_is_measured_and_the_choice_printed(place, monkeypatch):
     assert "chosen: bf16, torch, a window every 0.08 s: a frame is labelled after at most 130 ms" in rows.stderr
     short = stream(place, place / "a.mp4", "--speed", 50, "--budget-ms", 60, "--runtime", "torch")
     assert "warning: the budget of 60 ms is too short for this machine: bf16, torch" in short.stderr
+    assert "no budget is long enough" not in short.stderr
+    seconds.update(fp32=0.35, bf16=0.4)
+    slow = stream(place, place / "a.mp4", "--speed", 50, "--budget-ms", 900, "--runtime", "torch")
+    assert "no budget is long enough for this machine: a pass takes 0.35 s, longer than the stride" in slow.stderr
+    assert "too short" not in slow.stderr
     fixed = stream(
         place, place / "a.mp4", "--speed", 50, "--budget-ms", 900, "--precision", "fp32", "--runtime", "torch"
     )

@@ -1,6 +1,7 @@
 """The policy of live sources on a simulated clock: lag, drops, stalls, bursts, jumps; hours cost seconds."""
 
 import random
+import re
 from fractions import Fraction
 from itertools import pairwise
 
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 
 from i3d.streaming.budget import Measured, choose
 from i3d.streaming.buffer import Frame, SourceBuffer
+from i3d.streaming.passes import slow_network
 from i3d.streaming.resampling import MAX_HOLD, Resampler
 from i3d.streaming.results import LagLog
 from i3d.streaming.sources import backoff
+from i3d.timelines.scores import SlidingWindows
 from i3d.video.sampling import slot_at
 from support.examples import examples
 
@@ -89,7 +92,7 @@ def steady(seconds, *, fps=30, start=0.0):
     return [(start + k / fps, Fraction(k, fps)) for k in range(round(seconds * fps))]
 
 
-@pytest.mark.parametrize("seconds", [60, 3600])
+@pytest.mark.parametrize("seconds", [60, 900])
 def test_a_source_at_three_times_the_speed_of_the_network_never_lags(seconds):
     """A pass takes three strides: two of three windows are skipped, and the lag stays that of one pass."""
     stream = Simulation(steady(seconds), pass_seconds=3 * STRIDE / FPS).run()
@@ -300,3 +303,27 @@ def test_a_budget_chooses_the_exact_way_if_it_is_fast_enough(budget, step, expec
     if is_within:
         assert choice.seconds <= budget + 1e-9
         assert choice.step >= 1.25 * choice.measured.seconds - 1e-9
+
+
+@pytest.mark.parametrize("pass_seconds", [0.65, 0.7, 1.0, 2.0])
+def test_a_machine_slower_than_the_stride_is_advised_a_budget_that_it_can_have(pass_seconds):
+    windows = SlidingWindows(fps=25.0, frames=64, interval=1, stride=16)
+    what = slow_network(pass_seconds, windows, "all")
+    assert what.startswith(f"a pass takes {pass_seconds:.2g} s, longer than the stride of 0.64 s, and the source waits")
+    budget = int(re.search(r"--budget-ms (\d+)`", what).group(1)) / 1000
+    choice = choose([Measured("fp32", "torch", pass_seconds)], budget, slot=0.04, longest=0.64, span=2.56)
+    assert choice.is_within
+    assert 1.25 * pass_seconds <= choice.step <= windows.span
+
+
+def test_a_machine_as_fast_as_the_stride_needs_no_advice_and_a_faster_source_a_lower_speed():
+    windows = SlidingWindows(fps=25.0, frames=64, interval=1, stride=16)
+    assert slow_network(0.64, windows, "newest") == ""
+    what = "a pass takes 0.5 s, longer than the stride of 0.32 s, and windows are skipped; give a lower --speed than 2"
+    assert slow_network(0.5, windows, "newest", speed=2) == what
+
+
+def test_a_pass_beyond_a_window_is_too_long_for_any_budget():
+    """A frame then waits for the pass that runs, and for its own."""
+    choice = choose([Measured("fp32", "torch", 3.0)], 9.0, slot=0.04, longest=0.64, span=2.56)
+    assert (choice.step, choice.seconds, choice.is_within) == (2.56, 6.0, False)

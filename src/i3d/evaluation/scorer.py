@@ -21,6 +21,7 @@ from i3d.evaluation.scoring import sigmoid, softmax
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward_views, views_at_once
 from i3d.models.flops import view_shape
+from i3d.models.network import check_crop
 from i3d.recipes.protocols import middle_view
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
@@ -95,7 +96,10 @@ class Scorer:
         longest = max(p.clip_len if isinstance(p, ClipProtocol) else p.max_window_frames for p in self.protocols)
         self.max_views = options.max_views or views_at_once(longest)
         clip_CTHW = view_shape(options.protocols[0].recipe)[1:]
-        self.engine = Engine.create(build_model(weights), compute, device=device, clip_CTHW=clip_CTHW)
+        net = build_model(weights)
+        for protocol in options.protocols:
+            check_crop(net, protocol.recipe.preprocessing)
+        self.engine = Engine.create(net, compute, device=device, clip_CTHW=clip_CTHW)
 
     def __call__(
         self,

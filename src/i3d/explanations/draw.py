@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import counted, printable
+from i3d.errors import printable
 from i3d.evaluation.occlusion import FLOW_CHANNELS, Clip
-from i3d.explanations.animation import curve_limits, moving_frames
+from i3d.explanations.animation import curve_caption, curve_limits, curve_times, moving_frames, small_print
 from i3d.explanations.explanation import Explanation
 from i3d.utils.arguments import checks_types
 from i3d.utils.drawing import BAR, GRID, MARK, SOFT, film_strip, fit, open_figure
@@ -96,7 +96,7 @@ def _draw_strip(path: Path, explanation: Explanation, frames_THWC: Clip, drawn_T
     room = total_width - 2 * MARGIN
     with open_figure(path, total_width, total_height, layout=None) as figure:
         title = f"{printable(explanation.label)} {100 * explanation.view_score:.1f} %"
-        for row, line in enumerate((title, *_small_print(explanation))):
+        for row, line in enumerate((title, *small_print(explanation))):
             style: dict[str, Any] = {"color": SOFT} if row else {"size": 12, "weight": "bold"}
             y = 1 - (12 + 20 * row) / total_height
             figure.text(MARGIN / total_width, y, fit(figure, line, room, **style), va="top", **style)
@@ -109,20 +109,9 @@ def _draw_strip(path: Path, explanation: Explanation, frames_THWC: Clip, drawn_T
         _draw_curve(figure.add_axes(sides), explanation)
 
 
-def _small_print(explanation: Explanation) -> tuple[str, str]:
-    """What the map is, and whether it can be trusted."""
-    if explanation.map is None:
-        return printable(explanation.view_line), ""
-    size = " x ".join(map(str, explanation.map.values_THW.shape))
-    verdict = "the map is empty" if explanation.trust is None else explanation.trust.verdict
-    return f"{explanation.map.layer}: a map of {size}, interpolated", verdict
-
-
 def _draw_curve(axes: "Axes", explanation: Explanation) -> None:
     """The fall of the score for each frame, and the window with the largest."""
-    curve, seconds_T = explanation.curve, explanation.view.seconds_T
-    in_order = seconds_T is not None and bool((np.diff(seconds_T) > 0).all())
-    times_T = seconds_T if in_order and seconds_T is not None else np.arange(1, curve.num_frames + 1)
+    curve, (times_T, is_in_seconds) = explanation.curve, curve_times(explanation)
     start, stop = curve.windows[curve.peak]
     axes.axhline(0, color=SOFT, linewidth=0.8)
     axes.axvspan(times_T[start], times_T[stop - 1], color=MARK, alpha=0.15, linewidth=0)
@@ -130,10 +119,10 @@ def _draw_curve(axes: "Axes", explanation: Explanation) -> None:
     axes.set_xlim(times_T[0], times_T[-1])
     axes.set_ylim(*curve_limits(curve))
     axes.yaxis.set_major_formatter(lambda drop, _: f"{100 * drop:.3g}")
-    axes.set_xlabel("seconds" if in_order else "frame of the view")
+    axes.set_xlabel("seconds" if is_in_seconds else "frame of the view")
     axes.grid(axis="y", color=GRID)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"by how many points of 100 the score falls with {counted(stop - start, 'frame')} hidden", size=8.5)
+    axes.set_title(curve_caption(curve), size=8.5)
 
 
 def _moment(explanation: Explanation, place: int) -> str:

@@ -28,7 +28,8 @@ from i3d.features.crops import crop_names
 from i3d.features.extractor import FeatureExtractor, Stream, VideoFeatures
 from i3d.features.sidecar import FeatureFile, is_complete, write_features
 from i3d.models.engine.engine import Engine
-from i3d.recipes.features import FeatureSettings
+from i3d.models.network import check_crop
+from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.arguments import checks_types
 from i3d.utils.device import ComputeConfig, pick_device
@@ -85,6 +86,8 @@ def load_extractor(
             raise InputError(f"{os.fspath(name)}: its network takes {takes} ({channels} channels); {todo}")
         method = (flow or loaded.card.recipe.flow) if is_flow else None
         net, pre = build_model(loaded), loaded.card.recipe.preprocessing
+        if settings.layer == POOLED:
+            check_crop(net, pre, is_pooled=True)
         if method is not None:
             pre = pre.model_copy(update={"flow": method})
         clip_CTHW = (net.settings.in_channels, max(settings.window, net.min_frames), pre.crop, pre.crop)

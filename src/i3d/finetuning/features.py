@@ -26,7 +26,7 @@ from i3d.errors import InputError, VideoError
 from i3d.finetuning.estimates import FeaturePace
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import network_input
-from i3d.models.network import VideoNetwork
+from i3d.models.network import VideoNetwork, check_crop
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.utils.cache import Cache, cache_key
 from i3d.utils.device import Arithmetic, ComputeConfig
@@ -45,6 +45,7 @@ class Backbone:
     def __init__(
         self, net: VideoNetwork, preprocessing: Preprocessing, *, device: torch.device, precision: Arithmetic
     ) -> None:
+        check_crop(net, preprocessing)
         self.preprocessing = preprocessing
         digest = hashlib.sha256(net.settings.model_dump_json(exclude={"num_classes", "dropout"}).encode())
         for name, value in net.state_dict().items():

@@ -21,6 +21,7 @@ from i3d.inference.prediction import Prediction, Thresholds, best_labels
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward, forward_with_features, views_at_once
 from i3d.models.flops import view_shape
+from i3d.models.network import check_crop
 from i3d.recipes.protocols import with_average, with_views
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.arguments import checks_types
@@ -134,7 +135,9 @@ class Predictor(VideoClassifier):
         self.views_at_once = views_at_once(clip_CTHW[1])
         self.sampler = ViewSampler(its_recipe.protocol, its_recipe.preprocessing, clip_flow)
         self.streams = (self,)
-        self.engine = Engine.create(build_model(self.weights), compute, device=self.device, clip_CTHW=clip_CTHW)
+        net = build_model(self.weights)
+        check_crop(net, its_recipe.preprocessing)
+        self.engine = Engine.create(net, compute, device=self.device, clip_CTHW=clip_CTHW)
 
     @property
     def protocol_line(self) -> str:

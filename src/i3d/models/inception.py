@@ -159,6 +159,7 @@ class InceptionI3D(VideoNetwork):
     num_last_stages = 2  # Mixed_5b and Mixed_5c, which work at the last resolution, as layer4 of a ResNet
     fsdp_blocks = (Mixed,)
     min_frames = MIN_FRAMES
+    min_pooled_side = MIN_SIDE
     maxima_of = ("Mixed_4f", "Mixed_5c")
     maxima_channels = (832, NUM_FEATURES)
 
@@ -166,6 +167,7 @@ class InceptionI3D(VideoNetwork):
 
     def __init__(self, settings: InceptionSettings) -> None:
         super().__init__(settings)
+        self.min_side = 1 if self.reads_maxima else MIN_SIDE  # a classifier of maxima has no pooling window
         self.Conv3d_1a_7x7 = Unit3D(settings.in_channels, 64, kernel=7, stride=2)
         self.MaxPool3d_2a_3x3 = MaxPool3dSame(kernel_THW=(1, 3, 3), stride_THW=(1, 2, 2))
         self.Conv3d_2b_1x1 = Unit3D(64, 64)
@@ -192,7 +194,7 @@ class InceptionI3D(VideoNetwork):
 
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K): the mean over the positions at which the head's 2x7x7 pooling window fits."""
-        self._check_input(clips_NCTHW)
+        self._check_input(clips_NCTHW, side=self.min_side)
         if self.reads_maxima:
             return self.classify(self.classifier_input(clips_NCTHW))
         x_NCTHW = self._run(clips_NCTHW, last="Mixed_5c")
@@ -207,7 +209,7 @@ class InceptionI3D(VideoNetwork):
         return self.logits(self.dropout(inputs_NC)[..., None, None, None]).flatten(1)  # type: ignore[no-any-return]
 
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:
-        self._check_input(clips_NCTHW)
+        self._check_input(clips_NCTHW, side=self.min_pooled_side)
         return self.pool(self._run(clips_NCTHW, last="Mixed_5c"))
 
     def pool(self, map_NCTHW: Tensor) -> Tensor:
@@ -233,11 +235,11 @@ class InceptionI3D(VideoNetwork):
                 maps[name] = x_NCTHW
         return x_NCTHW
 
-    def _check_input(self, clips_NCTHW: Tensor) -> None:
+    def _check_input(self, clips_NCTHW: Tensor, *, side: int) -> None:
         self.check_channels(clips_NCTHW)
         frames, height, width = clips_NCTHW.shape[2:]
-        if frames < MIN_FRAMES or min(height, width) < MIN_SIDE:
+        if frames < MIN_FRAMES or min(height, width) < side:
             raise ValueError(
-                f"the smallest clip that Inception-I3D classifies has {MIN_FRAMES} frames of {MIN_SIDE} x {MIN_SIDE}, "
+                f"the smallest clip that Inception-I3D classifies has {MIN_FRAMES} frames of {side} x {side}, "
                 f"got {frames} of {height} x {width}; repeat frames or resize"
             )

@@ -10,9 +10,11 @@ from typing import ClassVar, Final
 import torch
 from torch import Tensor, nn
 
+from i3d.errors import InputError
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import NetworkSettings, Preprocessing
+from i3d.recipes.settings import FrameGeometry, NetworkSettings, Preprocessing
 
+SETTING: Final = "preprocessing.crop"
 SMALLEST: Final = 1e-4  # of which a root is taken: at 0 it has no gradient
 
 
@@ -38,6 +40,10 @@ class VideoNetwork(nn.Module, ABC):
     """The channels of these maps."""
     min_frames: int
     """The shortest clip that can be classified."""
+    min_side: int = 1
+    """The smallest height and width of a clip that can be classified."""
+    min_pooled_side: int = 1
+    """The same for `pooled`."""
 
     recipe: Recipe  # set by `load_model`
     labels: tuple[str, ...]  # set by `load_model`
@@ -123,6 +129,17 @@ class VideoNetwork(nn.Module, ABC):
             if key.startswith(prefix):
                 return number
         raise ValueError(f"{type(self).__name__}: {key} is in no stage; add its prefix to `stages`")
+
+
+def check_crop(net: VideoNetwork, pre: FrameGeometry, *, is_pooled: bool = False, name: str = SETTING) -> None:
+    """Raise InputError if the crops of a geometry are too small for a network to classify, or to pool.
+
+    `name`: of the setting.
+    """
+    side = net.min_pooled_side if is_pooled else net.min_side
+    if pre.crop < side:
+        what = f"{name} {pre.crop}: the network takes frames of at least {side} x {side}"
+        raise InputError(f"{what}{' for pooled features' if is_pooled else ''}; set {name} to {side} or more")
 
 
 def roots_of_maxima(map_NCTHW: Tensor) -> Tensor:

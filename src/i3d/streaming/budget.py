@@ -41,7 +41,7 @@ class Choice:
     @property
     def seconds(self) -> float:
         """From the arrival of a frame to the first label that it is part of, at most."""
-        return self.step + self.measured.seconds
+        return max(self.step, self.measured.seconds) + self.measured.seconds
 
     @property
     def line(self) -> str:
@@ -57,7 +57,8 @@ def choose(
 
     A frame that arrives just after a window waits a stride, and then a pass: their sum is to be at most `budget`. The
     stride is the longest that allows this, in multiples of `slot` and up to `longest`, and never shorter than a pass
-    with some headroom: windows would be skipped. `step` fixes it. Beyond the budget it is at most `span`, a window.
+    with some headroom: windows would be skipped. `step` fixes it. If no pass is so short, the stride is as long as the
+    first way needs that is within the budget, and at most `span`, a window.
     """
 
     def shortest(one: Measured) -> float:
@@ -67,6 +68,9 @@ def choose(
         within = min(slot * ((budget - one.seconds + 1e-9) // slot), longest) if step is None else step
         if within >= shortest(one) - 1e-9 and within + one.seconds <= budget:
             return Choice(one, within, is_within=True)
+    for one in measured:
+        if step is None and (longer := shortest(one)) <= span and longer + one.seconds <= budget:
+            return Choice(one, longer, is_within=True)
     fastest = min(measured, key=lambda one: one.seconds)
     return Choice(fastest, step or min(shortest(fastest), span), is_within=False)
 
@@ -103,8 +107,11 @@ def scorer_within(
     slot = windows.interval / windows.fps
     choice = choose([*scorers], budget, slot=slot, longest=windows.step, span=windows.span, step=step)
     log.info("chosen: %s", choice.line)
-    if not choice.is_within:
+    if choice.seconds > budget:
         log.warning("the budget of %g ms is too short for this machine: %s", 1000 * budget, choice.line)
+    if (one := choice.measured).seconds > choice.step:
+        what = f"a pass takes {one.seconds:.2g} s, longer than the stride of {choice.step:.3g} s"
+        log.warning("no budget is long enough for this machine: %s", what)
     return scorers[choice.measured], choice
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from i3d.errors import InputError
 from i3d.inference.prediction import LabelScore, best_labels
 from i3d.models.engine.engine import Engine
+from i3d.models.network import check_crop
 from i3d.recipes.recipe import Recipe
 from i3d.timelines.scores import Scores, score_windows
 from i3d.utils.device import ComputeConfig, pick_device
@@ -46,7 +47,9 @@ class WindowScorer:
         crop = self.recipe.preprocessing.crop
         clip_CTHW = None if frames is None else (3, frames, crop, crop)
         device = pick_device(local_device(compute.device))
-        self.engine = Engine.create(build_model(self.weights), compute, device=device, clip_CTHW=clip_CTHW)
+        net = build_model(self.weights)
+        check_crop(net, self.recipe.preprocessing)
+        self.engine = Engine.create(net, compute, device=device, clip_CTHW=clip_CTHW)
 
     def __call__(self, clips: list[npt.NDArray[np.uint8]], *, name: str) -> Scores:
         """Probabilities (W, K) of windows (T, H, W, C)."""

@@ -19,6 +19,7 @@ from i3d.streaming.buffer import SourceBuffer, Window
 from i3d.streaming.capture import Capture, Shared
 from i3d.streaming.display import Display
 from i3d.streaming.names import LiveSource, Policy
+from i3d.streaming.passes import Passes, slow_network
 from i3d.streaming.results import LagLog, StreamEvent, StreamLabel, StreamStats
 from i3d.streaming.scorer import WindowScorer
 from i3d.streaming.sources import NETWORK_SECONDS
@@ -90,6 +91,7 @@ class Stream:
             what = f"window {self.windows[0].span:g} s: has {frames} of the {scorer.engine.min_frames} frames"
             raise InputError(f"{what} that the network takes at least; give a longer one")
         self._scorer, self._settings, self._shared, self._clock = scorer, settings, shared, clock
+        self._passes, self._is_slowness_reported = Passes(scorer, clock), False
         self._display = display
         self._captures = [
             Capture(
@@ -103,7 +105,7 @@ class Stream:
         self._lags = [LagLog() for _ in sources]
         self._is_abandoned = False
         self._labelled: list[float | None] = [None] * len(sources)  # arrival of the newest frame of the last label
-        self._start = clock()
+        self._start = self._next_tick = clock()
 
     @property
     def failed(self) -> list[VideoError]:
@@ -112,35 +114,34 @@ class Stream:
 
     def run(self) -> Iterator[StreamLabel | StreamStats | StreamEvent]:
         """Labels as they are computed, statistics of each source once a second, and events; until all sources end."""
-        self._scorer.warm_up(batch=len(self._captures), frames=self.windows[0].frames)
-        self._start = self._clock()
-        next_tick = self._start + TICK_SECONDS
-        for capture in self._captures:
-            capture.thread.start()
         try:
+            self._passes.warm_up(batch=len(self._captures), frames=self.windows[0].frames)
+            self._start = self._clock()
+            self._next_tick = self._start + TICK_SECONDS
+            for capture in self._captures:
+                capture.thread.start()
             while not self._is_over():
-                batch = self._wait(next_tick)
+                batch = self._wait(self._next_tick)
                 yield from self._events()
                 yield from self._label(batch)
-                if (now := self._clock()) >= next_tick:
-                    yield from self.stats()
-                    next_tick = max(next_tick + TICK_SECONDS, now)
+                yield from self._due_stats()
             yield from self._events()
         finally:
             self.close()
 
     def abandon(self) -> None:
-        """Let `close` not wait for a source that is silent: the process ends."""
+        """Let `close` not wait for a source that is silent, or for a pass: the process ends."""
         self._is_abandoned = True
 
     def close(self) -> None:
-        """Stop reading, and wait for the threads that read."""
+        """Stop reading, and wait for the threads that read, and for a pass."""
         with self._shared.condition:
             self._shared.stop.set()
             self._shared.condition.notify_all()
         for capture in self._captures:
             if capture.thread.ident is not None:
                 capture.thread.join(0.5 if self._is_abandoned else NETWORK_SECONDS + 1)
+        self._passes.close(is_abandoned=self._is_abandoned)
 
     def stats(self) -> list[StreamStats]:
         """Each source, now."""
@@ -166,13 +167,24 @@ class Stream:
             condition.notify_all()  # a source that waits has room now
             return batch
 
-    def _label(self, batch: list[tuple[int, Window]]) -> Iterator[StreamLabel]:
-        """The labels of windows, which run through the network at once."""
+    def _due_stats(self) -> Iterator[StreamStats]:
+        """Statistics of each source, if a second has passed since the last ones."""
+        if (late := self._clock() - self._next_tick) >= 0:
+            yield from self.stats()
+            self._next_tick += TICK_SECONDS * (1 + late // TICK_SECONDS)
+
+    def _label(self, batch: list[tuple[int, Window]]) -> Iterator[StreamLabel | StreamStats | StreamEvent]:
+        """The labels of windows, which run through the network at once; statistics each second meanwhile."""
         if not batch:
             return
         names = [self._captures[number].source.name for number, _ in batch]
-        scores_WK = self._scorer([window.clip_THWC for _, window in batch], name=", ".join(names))
-        now, day = self._clock(), datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._passes.start([window.clip_THWC for _, window in batch], name=", ".join(names))
+        while not self._passes.is_done(until=self._next_tick):
+            yield from self._events()
+            yield from self._due_stats()
+        scores_WK, now = self._passes.result()
+        yield from self._slowness()
+        day = datetime.now(UTC).isoformat(timespec="milliseconds")
         for (number, window), name, scores_K in zip(batch, names, scores_WK, strict=True):
             first, last = window.frames[0], window.frames[-1]
             with self._shared.condition:
@@ -192,6 +204,17 @@ class Stream:
                 last_pts=None if last.pts is None else float(last.pts),
                 is_padded=window.is_padded,
             )
+
+    def _slowness(self) -> Iterator[StreamEvent]:
+        """Once, if the network needs longer than the shortest stride."""
+        if self._is_slowness_reported or (seconds := self._passes.median_seconds) is None:
+            return
+        for capture, windows in zip(self._captures, self.windows, strict=True):
+            speed = self._settings.speed if capture.source.kind == "file" else 1.0
+            if what := slow_network(seconds, windows, capture.source.policy, speed=speed):
+                self._is_slowness_reported = True
+                yield StreamEvent(capture.source.name, what)
+                return
 
     @property
     def _stop_at(self) -> float:

@@ -20,7 +20,9 @@ from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, counted, first_line
 from i3d.models.factory import build_meta_network, build_network
+from i3d.models.network import check_crop
 from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import FrameGeometry
 from i3d.recipes.training import Training
 from i3d.training.losses import balanced_weights
 from i3d.training.optimizer import Ema, build_optimizer, freeze, scaled_lr, set_mode
@@ -169,7 +171,7 @@ def build_loaders(
     )
     if validation is None:
         return loader, None
-    resized = pre.model_copy(update=dict(training.validation_geometry or pre.with_crop(training.validation_crop)))
+    resized = pre.model_copy(update=dict(validation_geometry(recipe)))
     validation_set = ClipDataset(validation, TestView(training.validation, resized), **data)
     return loader, ClipLoader(validation_set, batch_size=1, max_bad=max_bad, **common)
 
@@ -179,6 +181,12 @@ def training_of(recipe: Recipe) -> Training:
     if recipe.training is None:
         raise InputError(f"the recipe {recipe.name} has no training settings; choose another (`i3d models`)")
     return recipe.training
+
+
+def validation_geometry(recipe: Recipe) -> FrameGeometry:
+    """How the frames of validation clips become crops."""
+    training = training_of(recipe)
+    return training.validation_geometry or recipe.preprocessing.with_crop(training.validation_crop)
 
 
 def dataset_of(recipe: Recipe, classes: tuple[str, ...]) -> str:
@@ -214,6 +222,9 @@ def check_clip_shape(recipe: Recipe, num_clips: int) -> None:
     num_views = max(num_clips, 2 if training.sync_norms else 1) * sampling.num_clips  # other ranks add to its norms
     shape = (num_views, recipe.network.in_channels, sampling.clip_len, side, side)
     net = build_meta_network(recipe.network)
+    check_crop(net, recipe.preprocessing)
+    own = "geometry.crop" if training.validation_geometry else "crop"
+    check_crop(net, validation_geometry(recipe), name=f"training.validation_{own}")
     freeze(net, training)
     set_mode(net, training)
     try:

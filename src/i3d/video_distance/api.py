@@ -130,7 +130,8 @@ def compute_fvd(
     interval = _interval(value, *sets, protocol, options, on_progress)
     kernel = kernel_distance(*(one.sample.rows_ND for one in sets), seed=options.seed)
     summaries = [_summary(one, other, protocol, options) for one, other in (sets, sets[::-1])]
-    metric = metric_name(protocol, embedder)
+    width = sets[0].sample.rows_ND.shape[1] if embedder is None else None
+    metric = metric_name(protocol, embedder, width)
     warnings = [
         *video_notes(sets),
         *set_warnings(protocol, *sets, sizes),

@@ -44,6 +44,8 @@ def as_clip(array: npt.NDArray[Any], name: str) -> Clip:
     shape = array.shape
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise InputError(f"{name}: its values are {array.dtype}; {TODO}")
+    if array.ndim == 2:
+        raise InputError(f"{name}: its shape is {shape}, as of features; give them in one file, or with their .json")
     if array.ndim != 4 or 0 in shape:
         raise InputError(f"{name}: its shape is {shape}; a clip is (T, H, W, 3), (T, 3, H, W) or (3, T, H, W)")
     if shape[3] == CHANNELS:

@@ -22,7 +22,7 @@ from i3d.video_distance.resizing import Floats, resize_clip
 from i3d.video_distance.sources import ClipSource, Item, digest_of
 
 Order = Literal["forward", "shuffled", "frozen"]
-VERSION: Final = 1  # part of the cache key: increase it when features change
+VERSION: Final = 2  # part of the cache key: increase it when features change
 ARRAY: Final = "array"  # the encoding of clips in memory
 SIZES: Final = 2  # numbers behind a cached feature: height and width of the clip
 
@@ -69,6 +69,7 @@ class ReadClip:
     cached: Mapping[Order, Floats]
     frames_THWC: Floats | None  # None: all orders are cached
     notes: tuple[str, ...] = ()  # of its video: truncated, damaged
+    fps: float | None = None  # of its video; None: it has no times
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,9 @@ def _clips_of_video(
             resized = resize_clip(frames_THWC, p.resize, resolution=p.resolution)
             check_unchanged(str(source) if stamp else "", stamp)
         yield ReadClip(
-            name, digest, video.encoding, size, first, place, video.num_frames, keys, cached, resized, video.notes
-        )
+            name, digest, video.encoding, size, first, place, video.num_frames, keys, cached, resized, video.notes,
+            fps=None if video.fps is None else float(video.fps),
+        )  # fmt: skip
 
 
 def clip_starts(num_frames: int, reader: ClipReader, digest: str) -> list[int]:

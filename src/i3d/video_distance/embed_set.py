@@ -46,6 +46,7 @@ class EmbeddedSet:
     short: list[tuple[str, int]] = field(default_factory=list)  # videos without a clip, with their frames
     errors: list[str] = field(default_factory=list)  # of videos that cannot be read
     encodings: Counter[str] = field(default_factory=Counter)  # clips of each
+    rates: Counter[str] = field(default_factory=Counter)  # clips of each frame rate, in words
     digests: list[bytes] = field(default_factory=list)  # of the videos
     first_array: tuple[str, int] | None = None  # the first clip that is an array, and its frames
     notes: dict[tuple[str, str], None] = field(default_factory=dict)  # (video, remark on its frames)
@@ -146,6 +147,8 @@ def _add(embedded: EmbeddedSet, clip: ReadClip, reader: ClipReader) -> None:
     if clip.encoding == ARRAY:
         _check_length(embedded, clip)
     embedded.encodings[clip.encoding] += 1
+    if clip.fps is not None:
+        embedded.rates[f"{clip.fps:.4g} fps"] += 1
     for order in reader.orders:
         feature_D = clip.cached.get(order)
         if feature_D is None:  # an equal clip may have been computed since this one was read
@@ -178,4 +181,5 @@ def _too_few(embedded: EmbeddedSet, reader: ClipReader) -> str:
         name, num_frames = embedded.short[0]
         p = reader.protocol
         return f"{have}: {name} has {num_frames} frames, a clip needs {p.span}; use fewer --frames, or longer videos"
-    return f"{have}; name a folder or a list of more videos, or take --clips all"
+    more = "" if reader.protocol.clips_of(reader.side) == "all" else ", or take --clips all"
+    return f"{have}; name a folder or a list of more videos{more}"

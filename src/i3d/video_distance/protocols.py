@@ -167,6 +167,8 @@ def fvd_protocol(preset: str = "original", **changes: Any) -> FvdProtocol:
         changed = FvdProtocol(**{**dict(protocol), **changes})
     except ValidationError as error:
         raise InputError(f"FVD: {first_error(error)}") from error
+    if "resolution" in changes and changed.resize != "twice":
+        raise InputError(f"resolution {changed.resolution}: is of the resize twice; set that too, or leave it out")
     differing = [f"{name} {value}" for name, value in changes.items() if value != getattr(protocol, name)]
     if "clips" in changes and "generated_clips" not in changes:  # both sets, as a rule
         changed = changed.model_copy(update={"generated_clips": None})

@@ -6,6 +6,7 @@ from typing import Any, Final
 from i3d.errors import abridged, counted, printable
 from i3d.video_distance.embed_set import EmbeddedSet, SizeCheck
 from i3d.video_distance.embedding import Embedder
+from i3d.video_distance.feature_files import WIDTHS
 from i3d.video_distance.protocols import FvdProtocol
 from i3d.video_distance.result import FVD, SetSummary
 
@@ -13,12 +14,17 @@ USUAL_CLIPS: Final = 2048  # of each set, in published values
 NAMED: Final = 3  # videos in a warning
 
 
-def metric_name(protocol: FvdProtocol, embedder: Embedder | None) -> str:
-    """ "FVD" for the logits of the shipped network only; others are distances of another kind."""
+def metric_name(protocol: FvdProtocol, embedder: Embedder | None, width: int | None) -> str:
+    """ "FVD" for the logits of the shipped network only; others are distances of another kind.
+
+    `width`: numbers of a row, if both sets are features.
+    """
     if protocol.features == "pooled":
         return "Frechet distance of pooled features (not FVD)"
     if embedder is not None and not embedder.is_reference:
         return "Frechet distance of the logits of another network (not FVD)"
+    if width is not None and width not in WIDTHS:
+        return f"Frechet distance of features of {width} numbers (not FVD)"
     return FVD
 
 
@@ -79,6 +85,8 @@ def set_warnings(
             warnings.append(f"{side}: {number} left out behind the first {protocol.max_clips:,} clips")
         if one.first_array is not None and one.first_array[1] > protocol.span and protocol.clips_of(side) != "all":
             warnings.append(f"{side}: arrays have {one.first_array[1]} frames, of which a clip spans {protocol.span}")
+        if one.first_array is not None and protocol.resize == "twice":
+            warnings.append(f"{side}: arrays are stretched only: the resize to {protocol.resolution} is of files")
         if one.origin:
             warnings.append(f"{side}: {one.origin}; its clips, resize and range are not checked")
     if len(sizes.sizes) > 1:
@@ -97,6 +105,14 @@ def _comparability(real: EmbeddedSet, generated: EmbeddedSet) -> list[str]:
         codecs = ", ".join(sorted(compressed[0] or compressed[1]))
         warnings.append(
             f"the {side} set is compressed ({codecs}), the {other} one is not: compression alone gives a distance"
+        )
+    if real.rates and generated.rates and set(real.rates) != set(generated.rates):
+        each = " and ".join(
+            f"{side} {abridged([rate for rate, _ in one.rates.most_common()], NAMED)}"
+            for side, one in (("real", real), ("generated", generated))
+        )
+        warnings.append(
+            f"frame rates differ: {each}; frames are compared by number, so that speed alone gives a distance"
         )
     shared = len(set(real.digests) & set(generated.digests))
     if shared and set(real.digests) == set(generated.digests):

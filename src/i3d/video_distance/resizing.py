@@ -4,13 +4,11 @@ Letters in names: T frames, H rows, W columns, C channels.
 """
 
 import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 
 from i3d.video_distance.protocols import SIZE, Resize
 
@@ -24,7 +22,7 @@ def resize_clip(clip_THWC: npt.NDArray[Any], resize: Resize, *, resolution: int 
     `resolution`: of the first resize of "twice"; None: it is left out, as for arrays.
     """
     if resize == "twice" and resolution is not None:
-        clip_THWC = _shrink_antialiased(clip_THWC, resolution)
+        clip_THWC = shrink_antialiased(clip_THWC, resolution)
     height, width = clip_THWC.shape[1:3]
     if resize == "short-side":
         rows, columns = short_side_shape(height, width, side=SIZE)
@@ -89,14 +87,56 @@ def _neighbours(places: Floats, size: int) -> tuple[npt.NDArray[np.int16], npt.N
     return before, after, places - before.astype(np.float32)
 
 
-def _shrink_antialiased(clip_THWC: npt.NDArray[Any], resolution: int) -> npt.NDArray[np.uint8]:
-    """The short side to `resolution`, antialiased; the centre; values cut to 8 bits: the first resize of cd-fvd."""
+def shrink_antialiased(clip_THWC: npt.NDArray[np.uint8], resolution: int) -> npt.NDArray[np.uint8]:
+    """The short side to `resolution`, antialiased; the centre; values cut to 8 bits: the first resize of cd-fvd.
+
+    A new pixel is the mean of old ones by a triangle as wide as two new pixels. It is computed in whole numbers, so
+    that the cut is that of the exact value. PyTorch, which cd-fvd uses, rounds float32 by the instructions of the
+    processor: where the exact value is a whole number, as in white areas, its cut gives this number or the one below.
+    """
     rows, columns = short_side_shape(*clip_THWC.shape[1:3], side=resolution)
-    top, left = (rows - resolution) // 2, (columns - resolution) // 2
+    weights_H = triangle_weights(clip_THWC.shape[1], rows, first=(rows - resolution) // 2, number=resolution)
+    weights_W = triangle_weights(clip_THWC.shape[2], columns, first=(columns - resolution) // 2, number=resolution)
+    totals = weights_H.totals[:, None, None] * weights_W.totals[None, :, None]
     frames = np.empty((len(clip_THWC), resolution, resolution, clip_THWC.shape[3]), np.uint8)
     for frame_HWC, out_HWC in zip(clip_THWC, frames, strict=True):  # a frame at a time: frames may be large
-        pixels_1CHW = torch.from_numpy(np.ascontiguousarray(frame_HWC)).permute(2, 0, 1)[None].float() / 255
-        small = F.interpolate(pixels_1CHW, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True)
-        square = small[0, :, top : top + resolution, left : left + resolution].permute(1, 2, 0)
-        out_HWC[:] = (square * 255).to(torch.uint8).numpy()
+        lines_WHC = weights_H.sums(frame_HWC).swapaxes(0, 1)
+        out_HWC[:] = weights_W.sums(lines_WHC).swapaxes(0, 1) // totals
     return frames
+
+
+class TriangleWeights(NamedTuple):
+    """Whole numbers by which old pixels count in each new one: N new pixels, K old ones for each."""
+
+    places_NK: npt.NDArray[np.int64]
+    weights_NK: npt.NDArray[np.int64]
+
+    @property
+    def totals(self) -> npt.NDArray[np.int64]:
+        """The sum of the weights of each new pixel."""
+        totals: npt.NDArray[np.int64] = self.weights_NK.sum(axis=1)
+        return totals
+
+    def sums(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Weighted sums along the first axis. Below 2^63 also for 8-bit frames of 8K in both directions."""
+        sums = np.zeros((len(self.places_NK), *values.shape[1:]), np.int64)
+        for places_N, weights_N in zip(self.places_NK.T, self.weights_NK.T, strict=True):
+            sums += values[places_N] * weights_N.reshape(-1, *[1] * (values.ndim - 1))
+        return sums
+
+
+def triangle_weights(size: int, new_size: int, *, first: int, number: int) -> TriangleWeights:
+    """The weights of `number` of `new_size` pixels from `first` on, among `size` pixels.
+
+    Distances of centres, |(j + 1/2) - (i + 1/2) size / new_size|, are counted in units of 1 / (2 new_size).
+    """
+    factor = math.gcd(size, new_size)
+    old, new = size // factor, new_size // factor
+    reach = 2 * max(old, new)
+    targets_N1 = np.arange(first, first + number, dtype=np.int64)[:, None]
+    num_places = min(size, reach // new + 1)
+    starts_N1 = ((2 * targets_N1 + 1) * old - reach + new) // (2 * new)
+    places_NK = np.maximum(starts_N1, 0) + np.arange(num_places)
+    distances_NK = np.abs((2 * places_NK + 1) * new - (2 * targets_N1 + 1) * old)
+    weights_NK = np.where(places_NK < size, np.maximum(reach - distances_NK, 0), 0)
+    return TriangleWeights(np.minimum(places_NK, size - 1), weights_NK)

@@ -83,6 +83,11 @@ class FvdResult:
         return self.value
 
     @property
+    def kernel_name(self) -> str:
+        """ "KVD" beside FVD only."""
+        return "KVD" if self.metric == FVD else "Kernel distance of the same features"
+
+    @property
     def mean_of_runs(self) -> float:
         """The mean over draws of clips."""
         return sum(self.runs) / len(self.runs)

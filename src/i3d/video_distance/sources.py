@@ -117,8 +117,13 @@ def _of_path(name: str) -> ClipSource | FeatureSource:
 
 
 def _of_videos(name: str, notes: tuple[str, ...] = ()) -> ClipSource:
-    paths = expand_inputs([name])
-    return ClipSource(name, [Item(path, path) for path in paths], len(paths), notes=notes)
+    items = [_item_of(path) for path in expand_inputs([name])]
+    return ClipSource(name, items, len(items), notes=notes)
+
+
+def _item_of(path: str) -> Item:
+    """A video, or an array of one clip."""
+    return Item(path, Path(path) if Path(path).suffix.lower() in ARRAYS else path)
 
 
 def _arrays_in(folder: Path) -> tuple[list[Path], bool]:
@@ -184,13 +189,12 @@ def _items(videos: Iterable[Any], side: str) -> Iterator[Item]:
     for number, video in enumerate(videos):
         name = f"{side}[{number}]"
         if isinstance(video, str | os.PathLike) and is_many(video):
-            yield from (Item(path, path) for path in expand_inputs([os.fspath(video)]))
+            yield from map(_item_of, expand_inputs([os.fspath(video)]))
             continue
         if isinstance(video, str | os.PathLike):
-            suffix = Path(video).suffix.lower()
-            if suffix in IMAGE_SUFFIXES:
+            if Path(video).suffix.lower() in IMAGE_SUFFIXES:
                 raise InputError(f"{name}: {quoted(video)} is an image; pass videos, or folders of frames")
-            yield Item(os.fspath(video), Path(video) if suffix in ARRAYS else os.fspath(video))
+            yield _item_of(os.fspath(video))
             continue
         array = video.detach().cpu().numpy() if isinstance(video, torch.Tensor) else video
         if isinstance(array, np.ndarray) and array.ndim == 5:

@@ -189,12 +189,12 @@ def bootstrap_values(
 
 
 def interval_around(value: float, draws: list[float]) -> tuple[float, float]:
-    """The 95 % interval of draws, shifted so that their mean is the value.
+    """The 95 % interval of draws, shifted so that their mean is the value; no distance is below 0.
 
     Drawn sets repeat clips, so that their distances are too large by about the bias of the value itself.
     """
     low, high = np.quantile(np.asarray(draws) - np.mean(draws), [0.025, 0.975])
-    return value + float(low), value + float(high)
+    return max(value + float(low), 0.0), value + float(high)
 
 
 class Sample:

@@ -25,7 +25,8 @@ def print_fvd(result: FvdResult, *, json: bool) -> None:
         each = f"{min(result.runs):.4f} to {max(result.runs):.4f}"
         print(f"of {len(result.runs)} draws: mean {result.mean_of_runs:.4f}, sd {result.spread_of_runs:.4f}, {each}")
     kernel = result.kernel
-    print(f"KVD {kernel.mean:.6g}, sd {kernel.spread:.3g} ({kernel.num_subsets} subsets of {kernel.subset:,} clips)")
+    subsets = f"{kernel.num_subsets} subsets of {kernel.subset:,} clips"
+    print(f"{result.kernel_name} {kernel.mean:.6g}, sd {kernel.spread:.3g} ({subsets})")
     for order, value in result.control.items():
         print(f"{result.metric} {value:.4f} if each generated clip has {WHAT[order]}")
     print(f"protocol: {result.protocol_line}")
