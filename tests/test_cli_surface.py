@@ -94,6 +94,7 @@ COMMANDS = {  # all flags without their dashes
     "publish": "base-model json licence repository test",
     "push": "json message private",
     "convert": "classes force in-channels json partial recipe state",
+    "export": "classes dynamic-frames force frames input json recipe softmax",
     "models": "json",
     "models show": "json recipe",
     "benchmark data": (

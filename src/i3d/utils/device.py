@@ -20,6 +20,7 @@ from i3d.utils.device_names import check_device_name
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Arithmetic = Literal["fp32", "bf16", "fp16"]
 Runtime = Literal["torch", "compile", "openvino"]
+EngineRuntime = Literal["torch", "compile", "openvino", "onnxruntime"]  # the last runs exported files only
 RUNTIMES: Final[tuple[Runtime, ...]] = get_args(Runtime)
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 

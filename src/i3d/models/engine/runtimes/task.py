@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from i3d.errors import InputError, first_line
 from i3d.models.network import VideoNetwork
 from i3d.utils.cache import Cache, cache_key
-from i3d.utils.device import Arithmetic, Runtime, instructions, processor
+from i3d.utils.device import Arithmetic, EngineRuntime, instructions, processor
 
 LOGITS: Final = "logits"
 POOLED: Final = "pooled"
@@ -103,7 +103,7 @@ def run_one_by_one(run: RunClips) -> RunClips:
     return lambda clips_NCTHW: torch.cat([run(clip_1CTHW) for clip_1CTHW in torch.split(clips_NCTHW, 1)])
 
 
-def check_output(runtime: Runtime, task: CompileTask, run: RunClips, device: torch.device) -> RunClips:
+def check_output(runtime: EngineRuntime, task: CompileTask, run: RunClips, device: torch.device) -> RunClips:
     """Compare the output of `run` with PyTorch's, once per machine, and return `run`.
 
     A difference above `TOLERANCE` is an InputError.
@@ -132,11 +132,11 @@ def _difference(run: RunClips, task: CompileTask, device: torch.device) -> float
 
 
 @contextmanager
-def runtime_errors(runtime: Runtime) -> Iterator[None]:
+def runtime_errors(runtime: EngineRuntime, *, todo: str = "use --runtime torch") -> Iterator[None]:
     """Turn an error inside another runtime than PyTorch into an InputError that names the runtime."""
     try:
         yield
     except (InputError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise InputError(f"runtime {runtime}: does not work here ({first_line(error)}); use --runtime torch") from error
+        raise InputError(f"runtime {runtime}: does not work here ({first_line(error)}); {todo}") from error

@@ -1,0 +1,97 @@
+"""An exported file as an `Engine`: its logits and pooled features, by onnxruntime or OpenVINO.
+
+Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from i3d.errors import InputError
+from i3d.models.engine.engine import Engine
+from i3d.models.engine.runtimes import openvino
+from i3d.models.engine.runtimes.exports import GraphRuntime, RunGraph, open_graph
+from i3d.models.engine.runtimes.task import LOGITS, POOLED, runtime_errors
+from i3d.models.network import VideoNetwork
+from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, use_cores
+
+InputDtype = Literal["float32", "uint8"]
+ONNX, OPENVINO_IR, TORCH_EXPORT = ".onnx", ".xml", ".pt2"
+FEATURES: Final = "features"  # the output of a graph that `Engine.pooled` returns
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """The graph in a file, and what it takes."""
+
+    path: Path
+    input_dtype: InputDtype  # "uint8": (N, T, H, W, C), normalised inside; "float32": normalised (N, C, T, H, W)
+    frames: int | None  # None: any number
+    size: int  # rows and columns
+
+
+class ExportedEngine(Engine):
+    """An `Engine` of a graph in a file. It has the logits and the pooled features, and no other layer."""
+
+    graph: ExportedGraph
+    _run_graph: RunGraph
+
+    @classmethod
+    def open(cls, graph: ExportedGraph, net: VideoNetwork, compute: ComputeConfig) -> "ExportedEngine":
+        """Open a graph. `net`: its network, which needs no values. What the file cannot run on is an InputError."""
+        name, device = str(graph.path), torch.device("cpu")
+        use_cores()
+        if compute.device not in ("auto", "cpu"):
+            raise InputError(f"{name}: exported files run on the CPU, not on {compute.device}; leave --device out")
+        runtime: GraphRuntime = "openvino" if graph.path.suffix.lower() == OPENVINO_IR else "onnxruntime"
+        if compute.runtime == "compile":
+            raise InputError(f"{name}: --runtime compile is for weights; leave it out")
+        if compute.runtime == "openvino":
+            runtime = "openvino"
+        arithmetic: Arithmetic = "fp32"
+        if runtime == "openvino":
+            arithmetic = arithmetic_of(compute.precision, device)
+            openvino.check_arithmetic(arithmetic)
+        elif compute.precision not in (None, "auto", "fp32"):
+            todo = "leave it out, or take --runtime openvino"
+            raise InputError(f"{name}: onnxruntime has no --precision {compute.precision}; {todo}")
+        engine = cls(net, device, arithmetic, runtime, net, compute.cache, None)
+        engine.graph, engine._run_graph = graph, open_graph(graph.path, runtime, arithmetic)
+        return engine
+
+    @property
+    def requested(self) -> str:
+        return f"{self.arithmetic}, {self.runtime}"
+
+    @property
+    def normalizes(self) -> bool:
+        return self.graph.input_dtype == "uint8"
+
+    @property
+    def has_maps(self) -> bool:
+        return False
+
+    def _run(self, output: str, clips_NCTHW: Tensor) -> Tensor:
+        if output not in (LOGITS, POOLED):
+            what = f"has logits and pooled features, no {output}"
+            raise InputError(f"{self.graph.path}: {what}; give the weights that it was made from")
+        self._check_shape(clips_NCTHW)
+        self._used.add(self.runtime)
+        clips = clips_NCTHW.permute(0, 2, 3, 4, 1) if self.normalizes else clips_NCTHW
+        with runtime_errors(self.runtime, todo="export it again"):
+            outputs = self._run_graph(np.ascontiguousarray(clips.numpy()))
+            return torch.from_numpy(outputs[LOGITS if output == LOGITS else FEATURES])
+
+    def _check_shape(self, clips_NCTHW: Tensor) -> None:
+        frames, *sides = clips_NCTHW.shape[2:]
+        graph, size = self.graph, self.graph.size
+        if sides != [size, size]:
+            what = f"takes {size} x {size} pixels, not {sides[1]} x {sides[0]}"
+            raise InputError(f"{graph.path}: {what}; give the weights that it was made from")
+        if graph.frames not in (None, frames):
+            todo = f"export it with --dynamic-frames, or choose a --protocol of clips of {graph.frames}"
+            raise InputError(f"{graph.path}: takes clips of {graph.frames} frames, not of {frames}; {todo}")
