@@ -91,7 +91,7 @@ COMMANDS = {  # all flags without their dashes
     "data pack": (
         "allow-outside background classes list-format list-fps multi-label out root shard-megabytes split ucf-fold"
     ),
-    "publish": "base-model json licence repository test",
+    "publish": "base-model exports json licence repository test",
     "push": "json message private",
     "convert": "classes force in-channels json partial recipe state",
     "export": "classes dynamic-frames force frames input json recipe softmax",
