@@ -117,9 +117,7 @@ def test_exports_lie_beside_the_weights_and_give_the_same_scores(root, tmp_path)
     assert "model.onnx, model.xml, made by" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     words = ["predict", root / "secret clips" / "left_hand" / "0.mp4", "--json", "--device", "cpu", "--model"]
     models = (root / "run", tmp_path / "out" / "model.onnx")
-        json.loads(run(*words, model).stdout)[0]["predictions"]
-        for model in (root / "run", tmp_path / "out" / "model.onnx")
-    )
+    ours, exported = (json.loads(run(*words, model).stdout)[0]["predictions"] for model in models)
     assert [one["label"] for one in exported] == [one["label"] for one in ours]
     assert [one["score"] for one in exported] == pytest.approx([one["score"] for one in ours], abs=1e-5)
 
