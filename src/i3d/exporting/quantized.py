@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from pydantic import Field
 
 from i3d.errors import InputError
 from i3d.recipes.settings import Settings
@@ -36,13 +35,14 @@ class ActivationRange(Settings):
 class Calibration(Settings):
     """What makes an int8 graph of a float32 one."""
 
-    version: int = Field(default=1, ge=1, le=1)
+    classifier: str  # the name of its weights, which stay in float
     ranges: tuple[ActivationRange, ...]
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The names of the weights of the layers that can run in int8."""
-        return tuple(dict.fromkeys(layer for one in self.ranges for layer in one.layers))
+        reached = dict.fromkeys(layer for one in self.ranges for layer in one.layers)
+        return tuple(layer for layer in reached if layer != self.classifier)
 
 
 def layers_of(model: openvino.Model) -> dict[str, Any]:
@@ -72,7 +72,6 @@ def quantize_graph(
 
     A calibration of another graph is an InputError, which `name` begins.
     """
-    from openvino import opset13
 
     model = model.clone()
     ops = {op.get_friendly_name(): op for op in model.get_ops()}
@@ -83,7 +82,7 @@ def quantize_graph(
             what = f"its calibration is of another graph ({one.source} differs)"
             raise InputError(f"{name}: {what}; calibrate it here, with i3d export --int8 --calibrate")
     for one in calibration.ranges:
-        if set(one.layers) <= set(float_layers):
+        if set(one.layers) <= {*float_layers, calibration.classifier}:
             continue
         _round(ops[one.source].output(0), one)
     for layer in calibration.layers:

@@ -104,7 +104,7 @@ def load_extractor(
         "settings": settings.model_dump(mode="json"),
         "preprocessing": [stream.preprocessing.model_dump(mode="json") for stream in streams],
         "precision": compute.precision or "fp32",
-        "arithmetic": streams[0].engine.arithmetic,
+        "arithmetic": streams[0].engine.number_format,
         "runtime": streams[0].engine.runtime,
         "device": streams[0].engine.device.type,
         "flow_bound": BOUND if flow_model is not None else None,

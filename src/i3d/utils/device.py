@@ -19,6 +19,7 @@ from i3d.utils.device_names import check_device_name
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Arithmetic = Literal["fp32", "bf16", "fp16"]
+EngineArithmetic = Literal["fp32", "bf16", "fp16", "int8"]  # int8: of graphs of OpenVINO; what is not int8 is fp32
 Runtime = Literal["torch", "compile", "openvino"]
 EngineRuntime = Literal["torch", "compile", "openvino", "onnxruntime"]  # the last runs exported files only
 RUNTIMES: Final[tuple[Runtime, ...]] = get_args(Runtime)

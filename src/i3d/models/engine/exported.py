@@ -32,6 +32,7 @@ class ExportedGraph:
     input_dtype: InputDtype  # "uint8": (N, T, H, W, C), normalised inside; "float32": normalised (N, C, T, H, W)
     frames: int | None  # None: any number
     size: int  # rows and columns
+    precision: Literal["fp32", "int8"] = "fp32"
 
 
 class ExportedEngine(Engine):
@@ -64,8 +65,14 @@ class ExportedEngine(Engine):
         return engine
 
     @property
+    def number_format(self) -> str:
+        if self.graph.precision == "int8":
+            return "int8" if self.arithmetic == "fp32" else f"int8 and {self.arithmetic}"
+        return self.arithmetic
+
+    @property
     def requested(self) -> str:
-        return f"{self.arithmetic}, {self.runtime}"
+        return f"{self.number_format}, {self.runtime}"
 
     @property
     def normalizes(self) -> bool:
