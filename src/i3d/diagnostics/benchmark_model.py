@@ -20,6 +20,7 @@ import torch
 from i3d.data.loading.view_stream import View, ViewSampler
 from i3d.diagnostics.model_description import recipe_and_weights
 from i3d.errors import InputError
+from i3d.exporting.engines import create_engine
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward
 from i3d.models.factory import build_network
@@ -33,7 +34,6 @@ from i3d.utils.device import ComputeConfig, Precision, Runtime, arithmetic_of, p
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.writer import write_video
-from i3d.weights.engines import create_engine
 from i3d.weights.load import Weights
 
 MIN_ROUNDS: Final = 3

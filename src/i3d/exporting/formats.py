@@ -63,14 +63,18 @@ class GraphFile:
         self._onnx.save(path)
 
     def _write_ir(self, path: Path, metadata: Mapping[str, str]) -> None:
+        model = self.read_openvino(path.with_suffix(ONNX))
+        save_ir(model, path, metadata)
+
+    def read_openvino(self, temporary: Path) -> openvino.Model:
+        """The graph in OpenVINO. `temporary` is an .onnx to write, which is removed."""
         from openvino import Layout
 
-        source = path.with_suffix(ONNX)
-        self._write_onnx(source, {})
-        model = shared_core().read_model(source)
-        source.unlink()
+        self._write_onnx(temporary, {})
+        model = shared_core().read_model(temporary)
+        temporary.unlink()
         model.get_parameters()[0].set_layout(Layout("NDHWC" if self.takes.dtype == "uint8" else "NCDHW"))
-        save_ir(model, path, metadata)
+        return model
 
 
 def save_ir(model: openvino.Model, path: Path, metadata: Mapping[str, str]) -> None:

@@ -55,12 +55,21 @@ def _with_onnxruntime(path: Path) -> RunGraph:
 
 def compile_graph(graph: Path | openvino.Model, arithmetic: EngineArithmetic) -> RunGraph:
     """A graph of OpenVINO, or that in a file, ready to run on the CPU."""
-    settings = {
+    return as_run(shared_core().compile_model(graph, "CPU", openvino_settings(arithmetic)))
+
+
+def openvino_settings(arithmetic: EngineArithmetic) -> dict[str, Any]:
+    """How OpenVINO compiles a graph."""
+    return {
         "INFERENCE_PRECISION_HINT": HINTS[arithmetic],
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    request = shared_core().compile_model(graph, "CPU", settings).create_infer_request()
+
+
+def as_run(compiled: openvino.CompiledModel) -> RunGraph:
+    """A compiled graph as a function."""
+    request = compiled.create_infer_request()
 
     def run(values: npt.NDArray[Any]) -> Mapping[str, npt.NDArray[Any]]:
         outputs = request.infer([values], share_inputs=True)
