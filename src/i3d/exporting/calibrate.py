@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import io
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +57,19 @@ class _Counted:
     """The windows, with a report after each."""
 
     def __init__(self, windows: Iterable[Any], total: int, on_progress: ProgressCallback) -> None:
-        self.windows, self.total, self.on_progress, self.number = windows, total, on_progress, 0
+        self.windows, self.total, self.number = windows, total, 0
+        self._on_progress, self._stdout = on_progress, sys.stdout
+
+    def on_progress(self, progress: Progress) -> None:
+        """Report with the standard output of the caller."""
+        with contextlib.redirect_stdout(self._stdout):
+            self._on_progress(progress)
 
     def __iter__(self) -> Iterator[Any]:
         self.on_progress(Progress("calibrate", 0, self.total, "window"))
         for number, window in enumerate(self.windows, start=1):
-            yield window
             self.number = max(self.number, number)
+            yield window
             self.on_progress(Progress("calibrate", number, self.total, "window"))
 
 

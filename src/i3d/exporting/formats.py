@@ -68,10 +68,10 @@ class GraphFile:
 
     def read_openvino(self, temporary: Path) -> openvino.Model:
         """The graph in OpenVINO. `temporary` is an .onnx to write, which is removed."""
+        self._write_onnx(temporary, {})
+        model = shared_core().read_model(temporary)  # before the import, as it switches telemetry off
         from openvino import Layout
 
-        self._write_onnx(temporary, {})
-        model = shared_core().read_model(temporary)
         temporary.unlink()
         model.get_parameters()[0].set_layout(Layout("NDHWC" if self.takes.dtype == "uint8" else "NCDHW"))
         return model

@@ -43,7 +43,7 @@ def shipped_calibration(weights: Weights) -> Calibration:
     if weights.sha256 not in calibrations:
         todo = "make a file with i3d export MODEL OUT.xml --int8 --calibrate clips/, and name that as the model"
         raise InputError(f"precision int8: these weights ({weights.card.recipe.name}) are not calibrated; {todo}")
-    return Calibration.model_validate(calibrations[weights.sha256])
+    return Calibration.model_validate_json(json.dumps(calibrations[weights.sha256]))
 
 
 def open_int8(weights: Weights, compute: ComputeConfig) -> exported.ExportedEngine:

@@ -7,6 +7,7 @@ files. The key `i3d` is the record; the others repeat parts of it for other prog
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -44,14 +45,15 @@ class GraphInput(Settings):
         return f"{self.dtype} {layout}; {values}" + ("" if self.frames else f"; T at least {self.min_frames}")
 
 
-class Int8Record(Settings):
+@dataclass(frozen=True)
+class Int8Record:
     """How a graph became int8, and how far it is from its float32 one."""
 
-    layers: int = Field(ge=1)  # in int8
+    layers: int  # in int8
     float_layers: tuple[str, ...]  # weights of the layers that stay in float32, besides the classifier
-    windows_calibrating: int = Field(ge=1)
-    windows_checking: int = Field(ge=1)
-    frames: int = Field(ge=1)  # of a window
+    windows_calibrating: int
+    windows_checking: int
+    frames: int  # of a window
     is_held_out: bool  # whether other videos calibrate than check
     agreement: float  # the fraction of the checking windows with the same best class as in float32
     mean_change: float  # of the probability of that class
