@@ -144,12 +144,12 @@ def test_a_network_that_int8_destroys_is_refused(place, tmp_path, saved_calibrat
 @pytest.mark.slow
 def test_layers_that_cost_agreement_stay_in_float32(place, tmp_path, saved_calibration):
     folder, _, calibration = place
-    worst = next(layer for layer in calibration.layers if layer.startswith("net.layer4.1.conv2"))
+    worst = next(layer for layer in calibration.layers if layer.startswith("net.conv1"))
     saved_calibration[0] = narrowed(calibration, to=1e-4, layer=worst)
-    result = export_int8(folder, tmp_path / "net.xml", min_agreement=0.9)
-    assert worst in result.int8.float_layers
-    assert result.int8.layers + len(result.int8.float_layers) == 20
-    assert result.int8.agreement >= 0.9
+    result = export_int8(folder, tmp_path / "net.xml", min_agreement=0.7)
+    assert result.int8.float_layers == (worst,)
+    assert result.int8.layers == 19
+    assert result.int8.agreement >= 0.7
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def choose_windows(
     first, calibrating = ceil(len(drawn) / CALIBRATING), max(1, number // CALIBRATING)
 
     def windows(part: tuple[str, ...], count: int, places: slice, *, per_video: int) -> Windows:
-        sampler = _sampler(recipe, takes, max(1, min(PER_VIDEO, per_video)))
+        sampler = sampler_of(recipe, takes, max(1, min(PER_VIDEO, per_video)))
         return Windows(part, count, sampler, takes, places)
 
     if len(drawn) == 1:
@@ -104,7 +104,7 @@ def as_input(clip_THWC: npt.NDArray[np.uint8], takes: GraphInput, pre: Preproces
     return np.ascontiguousarray(clips_NCTHW.numpy())
 
 
-def _sampler(recipe: Recipe, takes: GraphInput, per_video: int) -> ViewSampler:
+def sampler_of(recipe: Recipe, takes: GraphInput, per_video: int) -> ViewSampler:
     """Clips of the graph's number of frames, at the rate of the recipe, spread over a video."""
     own = recipe.protocol
     if isinstance(own, ClipProtocol):
