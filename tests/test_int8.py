@@ -13,8 +13,9 @@ from i3d.errors import InputError
 from i3d.exporting import calibrate, check, int8, shipped_int8
 from i3d.exporting.calibrate import check_nncf
 from i3d.exporting.int8 import compare_logits
-from i3d.exporting.quantized import Calibration, layers_of
+from i3d.exporting.quantized import ActivationRange, Calibration, layers_of, quantize_graph
 from i3d.exporting.windows import choose_windows
+from i3d.models.engine.runtimes.exports import compile_graph
 from i3d.models.engine.runtimes.openvino import shared_core
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import Cache
@@ -235,3 +236,38 @@ def test_the_network_of_the_package_is_calibrated(tmp_path):
     with torch.inference_mode():
         expected = net(clips_NCTHW / 127.5 - 1).numpy()
     assert np.abs(engine(clips_NCTHW).numpy() - expected).max() < 0.25 * np.abs(expected).max()
+
+
+def test_biases_make_up_for_the_mean_error_of_rounded_layers():
+    """The change of each channel is added, except in layers that stay in float32."""
+    shared_core()
+    from openvino import Model
+    from openvino import opset13 as ops
+
+    rng = np.random.default_rng(0)
+    clips = ops.parameter([1, 2, 4, 8, 8], np.float32, name="clips")
+    weights = ops.constant(rng.normal(size=(3, 2, 1, 1, 1)).astype(np.float32), name="net.conv.weight")
+    conv = ops.convolution(clips, weights, [1, 1, 1], [0, 0, 0], [0, 0, 0], [1, 1, 1], name="conv")
+    total = ops.add(conv, ops.constant(np.ones((1, 3, 1, 1, 1), np.float32)))
+    total.output(0).set_names({"logits"})
+    model = Model([total], [clips])
+    place = {"source": "clips", "consumers": ("conv",), "layers": ("net.conv.weight",)}
+    one = ActivationRange(**place, low=-1.0, high=1.0)
+    plain = Calibration(classifier="", ranges=(one,))
+    changed = plain.model_copy(update={"bias_changes": {"net.conv.weight": (0.5, 0.0, -2.0)}})
+    clip = rng.uniform(-1, 1, (1, 2, 4, 8, 8)).astype(np.float32)
+    exact, rounded, shifted, floating = (
+        compile_graph(graph, "int8")(clip)["logits"]
+        for graph in (
+            model,
+            quantize_graph(model, plain, name="x"),
+            quantize_graph(model, changed, name="x"),
+            quantize_graph(model, changed, float_layers=["net.conv.weight"], name="x"),
+        )
+    )
+    assert 0 < np.abs(rounded - exact).max() < 0.05
+    assert (shifted - rounded).mean(axis=(0, 2, 3, 4)) == pytest.approx([0.5, 0, -2], abs=1e-4)
+    assert np.abs(floating - exact).max() < 1e-5
+    other = plain.model_copy(update={"ranges": (one.model_copy(update={"source": "missing"}),)})
+    with pytest.raises(InputError, match=r"x: its calibration is of another graph \(missing differs\)"):
+        quantize_graph(model, other, name="x")
