@@ -94,7 +94,10 @@ COMMANDS = {  # all flags without their dashes
     "publish": "base-model exports json licence repository test",
     "push": "json message private",
     "convert": "classes force in-channels json partial recipe state",
-    "export": "classes dynamic-frames force frames input json recipe softmax",
+    "export": (
+        "calibrate calibration-windows classes dynamic-frames force frames input int8 json min-agreement recipe seed "
+        "softmax"
+    ),
     "models": "json",
     "models show": "json recipe",
     "benchmark data": (

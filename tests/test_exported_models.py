@@ -11,8 +11,8 @@ import i3d
 from i3d.diagnostics import Configuration, measure_model
 from i3d.errors import InputError, WeightsError
 from i3d.exporting import check
+from i3d.exporting.engines import create_engine
 from i3d.utils.device import ComputeConfig
-from i3d.weights.engines import create_engine
 from i3d.weights.load import load_weights
 from support.commands import run
 from support.evaluation_runs import WINDOWS, make_clips, save_model

@@ -36,6 +36,21 @@ class ExportOptions:
     dynamic_frames: Annotated[bool, Parameter(group=shared.COMPUTED)] = False
     """Clips of any number of frames, as windows need."""
 
+    int8: Annotated[bool, Parameter(group=shared.COMPUTED)] = False
+    """Layers in int8, for an .xml; needs --calibrate and `pip install 'i3d[int8]'`."""
+
+    calibrate: Annotated[shared.FileOrName | None, Parameter(group=shared.COMPUTED)] = None
+    """Videos of your kind that calibrate and check int8: a folder, a pattern or a list."""
+
+    calibration_windows: Annotated[int | None, Parameter(group=shared.COMPUTED), shared.whole(2, 10_000)] = None
+    """Windows of these videos: a third calibrates, the others check (default: 300)."""
+
+    min_agreement: Annotated[shared.Fraction | None, Parameter(group=shared.COMPUTED)] = None
+    """Windows that must get the class of float32 in int8, else nothing is saved (default: 0.98)."""
+
+    seed: Annotated[int | None, Parameter(group=shared.COMPUTED), shared.whole(0, 2**63 - 1)] = None
+    """Random seed of the videos that calibrate (default: 0)."""
+
     force: shared.Force = False
     json: shared.Json = False
 
@@ -69,6 +84,7 @@ def export(
       i3d export my my.onnx --input uint8
       i3d export inception_rgb_kinetics400 i3d.xml --input uint8 --dynamic-frames
       i3d predict clip.mp4 --model i3d.xml
+      i3d export my my.xml --input uint8 --int8 --calibrate clips/
     """
     from i3d.data.class_files import class_names  # with NumPy
 
@@ -82,6 +98,11 @@ def export(
             softmax=options.softmax,
             frames=options.frames,
             dynamic_frames=options.dynamic_frames,
+            int8=options.int8,
+            calibrate=options.calibrate,
+            calibration_windows=options.calibration_windows,
+            min_agreement=options.min_agreement,
+            seed=options.seed,
             force=options.force,
             on_progress=bar,
         )

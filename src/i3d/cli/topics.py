@@ -69,7 +69,7 @@ TOPICS: Final = (
     ),
     Topic(
         "export",
-        "`i3d export my my.onnx`: ONNX, OpenVINO IR (.xml), torch.export (.pt2), compared with PyTorch; `i3d convert`",
+        "`i3d export my my.onnx`: ONNX, OpenVINO IR (.xml; `--int8`), torch.export (.pt2), all checked; `i3d convert`",
         "TensorRT: build an engine from the .onnx with NVIDIA's trtexec",
     ),
     Topic("model hub", "`i3d publish my out`: a folder with a model card, for i3d push (not tried online)"),

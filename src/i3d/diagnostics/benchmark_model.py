@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from i3d.data.loading.view_stream import View, ViewSampler
 from i3d.diagnostics.model_description import recipe_and_weights
 from i3d.errors import InputError
+from i3d.exporting.engines import create_engine
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward
 from i3d.models.factory import build_network
@@ -33,7 +34,6 @@ from i3d.utils.device import ComputeConfig, Precision, Runtime, arithmetic_of, p
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.writer import write_video
-from i3d.weights.engines import create_engine
 from i3d.weights.load import Weights
 
 MIN_ROUNDS: Final = 3
@@ -165,7 +165,10 @@ class _Run:
                 self._engine = Engine.create(build_network(recipe.network).eval(), compute, device=device)
             else:
                 self._engine = create_engine(weights, compute, device=device)
-        self.exported = None if weights is None or weights.exported is None else weights
+        if self._engine.number_format == "int8":  # a file in int8 runs so with any precision
+            self.configuration = replace(configuration, precision="int8")
+        needs_weights = weights is not None and (weights.exported is not None or self.configuration.precision == "int8")
+        self.exported = weights if needs_weights else None
         shape = (configuration.batch, max(num_frames, self._engine.min_frames), height, width, channels)
         self._clips_VTHWC = torch.randint(0, 256, shape, dtype=torch.uint8, device=self._engine.device)
 
@@ -213,7 +216,8 @@ def _check(configurations: Sequence[Configuration], device: torch.device, rounds
     if not configurations or rounds < 1:
         raise InputError("a benchmark needs at least one configuration and one round")
     for c in configurations:
-        arithmetic_of(c.precision, device)
+        if c.precision != "int8":
+            arithmetic_of(c.precision, device)
         if c.batch < 1 or c.threads < 0:
             raise InputError(f"batch {c.batch}, threads {c.threads}: must be at least 1 and 0")
 

@@ -18,6 +18,7 @@ from i3d.evaluation.metrics import Scores
 from i3d.evaluation.occlusion import Clip, OcclusionCurve, default_length, occlusion_curve
 from i3d.evaluation.result import ViewLogits
 from i3d.evaluation.scoring import sigmoid, softmax
+from i3d.exporting.engines import create_engine
 from i3d.models.engine.forward import forward_views, views_at_once
 from i3d.models.flops import view_shape
 from i3d.models.network import check_crop
@@ -27,7 +28,6 @@ from i3d.recipes.settings import ClipProtocol
 from i3d.utils.arguments import check_fields
 from i3d.utils.device import ComputeConfig
 from i3d.video.sampling import looped_indices
-from i3d.weights.engines import create_engine
 from i3d.weights.load import Weights
 
 FrameOrder = Literal["forward", "shuffled", "reversed", "frozen"]

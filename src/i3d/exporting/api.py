@@ -7,14 +7,17 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from i3d._version import __version__
 from i3d.errors import InputError, WeightsError, quoted
+from i3d.exporting.calibrate import check_nncf
 from i3d.exporting.check import Agreement, check_agreement, compare
 from i3d.exporting.formats import FORMATS, PACKAGES, GraphFile, check_format, open_file
 from i3d.exporting.graph import MAX_FRAMES, Graph, build_graph, trace
-from i3d.models.engine.exported import InputDtype
+from i3d.exporting.int8 import Int8Options, make_int8
+from i3d.models.engine.exported import OPENVINO_IR, InputDtype
 from i3d.models.engine.runtimes.task import TOLERANCE
 from i3d.models.network import VideoNetwork
 from i3d.recipes.protocols import CLIP_LEN
@@ -26,7 +29,7 @@ from i3d.utils.device import use_cores
 from i3d.utils.outputs import check_new, new_file
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.weights.checkpoint import Card
-from i3d.weights.exported import EXPORT_SUFFIXES, ExportRecord, GraphInput, weights_of
+from i3d.weights.exported import EXPORT_SUFFIXES, ExportRecord, GraphInput, Int8Record, weights_of
 from i3d.weights.load import build_model, load_weights
 
 INPUT_DTYPES: Final[tuple[InputDtype, ...]] = ("float32", "uint8")
@@ -44,9 +47,10 @@ class ExportResult:
     num_bytes: int  # with the file beside it
     input: str  # type, shape and layout
     outputs: tuple[str, ...]
-    difference: float  # the largest from PyTorch, relative to the largest value of an output
+    difference: float  # the largest from PyTorch, relative to the largest value of an output; before it is int8
     tolerance: float
     checked: str
+    int8: Int8Record | None = None
 
 
 @checks_types
@@ -60,6 +64,11 @@ def export(
     softmax: bool = False,
     frames: int | None = None,
     dynamic_frames: bool = False,
+    int8: bool = False,
+    calibrate: str | os.PathLike[str] | None = None,
+    calibration_windows: int | None = None,
+    min_agreement: float | None = None,
+    seed: int | None = None,
     force: bool = False,
     on_progress: ProgressCallback = ignore_progress,
 ) -> ExportResult:
@@ -70,6 +79,11 @@ def export(
     normalised (N, C, T, H, W). Outputs are logits (N, K), pooled features (N, C), and with `softmax` first
     probabilities. The network is exported in evaluation mode, whatever its mode.
 
+    `int8` makes an .xml whose layers run in int8, except the classifier, calibrated by NNCF on `calibration_windows`
+    (default 300) of the videos `calibrate` (a folder, a pattern, a list, or one file), chosen by `seed` (default 0). A
+    third of them calibrates, the others check: if fewer than `min_agreement` (default 0.98) have the best class of
+    float32, the layers with the largest error stay in float32; if that does not suffice it is an InputError.
+
     The file is compared with PyTorch on random and rendered clips; one that differs by more than 1e-4 of the largest
     value is an InputError, as are missing packages and bad options, and nothing is written. An existing file is an
     InputError too, unless `force` replaces it. Weights that do not fit are a WeightsError.
@@ -79,6 +93,7 @@ def export(
     if beside is not None:
         check_new(str(beside), beside, force=force, flag="--force (in Python: force=True)")
     check_format(path)
+    options = _int8_options(int8, path, calibrate, calibration_windows, min_agreement, seed)
     use_cores()
     source, net, card, sha256 = _network(model, recipe, labels)
     takes = _graph_input(card.recipe, net, input_dtype, frames=frames, dynamic=dynamic_frames)
@@ -94,7 +109,11 @@ def export(
         agreement = compare(open_file(temporary), net, card.recipe.preprocessing, takes, on_progress)
         check_agreement(agreement, str(path))
         record = _checked(record, agreement)
-        file.write(temporary, record)
+        if options is None:
+            file.write(temporary, record)
+        else:
+            head = net.head_prefix
+            record = make_int8(temporary, record, options, head_prefix=head, name=str(path), on_progress=on_progress)
     files = [path] if beside is None else [path, beside]
     return ExportResult(
         source=source,
@@ -106,7 +125,31 @@ def export(
         difference=agreement.difference,
         tolerance=record.tolerance,
         checked=agreement.checked,
+        int8=record.int8,
     )
+
+
+def _int8_options(
+    int8: bool,
+    path: Path,
+    calibrate: str | os.PathLike[str] | None,
+    num_windows: int | None,
+    min_agreement: float | None,
+    seed: int | None,
+) -> Int8Options | None:
+    """The settings of int8; None: the file is in float32. An option that has no use is an InputError."""
+    chosen = {"num_windows": num_windows, "min_agreement": min_agreement, "seed": seed}
+    changes = {name: value for name, value in chosen.items() if value is not None}
+    if not int8:
+        if calibrate is not None or changes:
+            raise InputError(f"{path}: calibration is for int8; add --int8 (in Python: int8=True), or leave it out")
+        return None
+    if path.suffix.lower() != OPENVINO_IR:
+        raise InputError(f"{path}: int8 is for OpenVINO, as onnxruntime has no int8 3D convolution; name it .xml")
+    if calibrate is None:
+        raise InputError(f"{path}: int8 needs videos of your kind; name some with --calibrate clips/")
+    check_nncf(str(path))
+    return Int8Options(calibrate, **changes)  # type: ignore[arg-type]
 
 
 def _network(

@@ -4,7 +4,7 @@ The reference is the network itself, not the traced graph: padding that was trac
 Letters in names: N clips, C channels, T frames, H rows, W columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,11 +49,19 @@ def cases(takes: GraphInput) -> list[tuple[int, int]]:
 
 
 def compare(
-    run: RunGraph, net: VideoNetwork, pre: Preprocessing, takes: GraphInput, on_progress: ProgressCallback
+    run: RunGraph,
+    net: VideoNetwork,
+    pre: Preprocessing,
+    takes: GraphInput,
+    on_progress: ProgressCallback,
+    chosen: Sequence[tuple[int, int]] = (),
 ) -> Agreement:
-    """The largest difference of the logits and features of a file from those of a network in evaluation mode."""
+    """The largest difference of the logits and features of a file from those of a network in evaluation mode.
+
+    `chosen`: (clips, frames) to compare (default: all `cases`).
+    """
     worst, of_case, rng = 0.0, "", np.random.default_rng(SEED)
-    chosen = cases(takes)
+    chosen = chosen or cases(takes)
     on_progress(Progress("compare with PyTorch", 0, len(chosen), "case"))
     for number, (batch, frames) in enumerate(chosen):
         kinds = [_CLIPS[(number + clip) % 2] for clip in range(batch)]

@@ -1,8 +1,10 @@
 """Write a traced graph as ONNX, OpenVINO IR or torch.export, with its record, and open what was written."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy.typing as npt
 import torch
@@ -13,6 +15,9 @@ from i3d.models.engine.runtimes.exports import RunGraph, check_installed, open_g
 from i3d.models.engine.runtimes.openvino import shared_core, silence_exporter
 from i3d.weights.checkpoint import METADATA_KEY
 from i3d.weights.exported import ExportRecord, GraphInput
+
+if TYPE_CHECKING:
+    import openvino
 
 FORMATS: Final = {ONNX: "ONNX", OPENVINO_IR: "OpenVINO IR", TORCH_EXPORT: "torch.export"}
 PACKAGES: Final = {
@@ -58,16 +63,27 @@ class GraphFile:
         self._onnx.save(path)
 
     def _write_ir(self, path: Path, metadata: Mapping[str, str]) -> None:
-        from openvino import Layout, save_model
+        model = self.read_openvino(path.with_suffix(ONNX))
+        save_ir(model, path, metadata)
 
-        source = path.with_suffix(ONNX)
-        self._write_onnx(source, {})
-        model = shared_core().read_model(source)
-        source.unlink()
+    def read_openvino(self, temporary: Path) -> openvino.Model:
+        """The graph in OpenVINO. `temporary` is an .onnx to write, which is removed."""
+        self._write_onnx(temporary, {})
+        model = shared_core().read_model(temporary)  # before the import, as it switches telemetry off
+        from openvino import Layout
+
+        temporary.unlink()
         model.get_parameters()[0].set_layout(Layout("NDHWC" if self.takes.dtype == "uint8" else "NCDHW"))
-        for key, text in metadata.items():
-            model.set_rt_info(text, [METADATA_KEY, key])
-        save_model(model, path, compress_to_fp16=False)
+        return model
+
+
+def save_ir(model: openvino.Model, path: Path, metadata: Mapping[str, str]) -> None:
+    """Save a graph of OpenVINO with its record: an .xml, and a .bin beside it."""
+    from openvino import save_model
+
+    for key, text in metadata.items():
+        model.set_rt_info(text, [METADATA_KEY, key])
+    save_model(model, path, compress_to_fp16=False)
 
 
 def open_file(path: Path) -> RunGraph:

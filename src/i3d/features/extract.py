@@ -23,6 +23,7 @@ from i3d.data.content import file_stamp, signature_of_read
 from i3d.data.formats.inputs import VIDEO_SUFFIXES, expand_inputs, path_below
 from i3d.data.loading.view_stream import hash_of_source
 from i3d.errors import InputError, VideoError, check_not_empty
+from i3d.exporting.engines import create_engine
 from i3d.features.array_formats import FileFormat, check_format
 from i3d.features.crops import crop_names
 from i3d.features.extractor import FeatureExtractor, Stream, VideoFeatures
@@ -40,7 +41,6 @@ from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import Limits
 from i3d.video.flow import BOUND
 from i3d.video.reader import open_video
-from i3d.weights.engines import create_engine
 from i3d.weights.load import load_weights
 
 PACKAGES: Final = {"torch": torch, "opencv": cv2, "av": av, "numpy": np}  # the features depend on their versions
@@ -104,7 +104,7 @@ def load_extractor(
         "settings": settings.model_dump(mode="json"),
         "preprocessing": [stream.preprocessing.model_dump(mode="json") for stream in streams],
         "precision": compute.precision or "fp32",
-        "arithmetic": streams[0].engine.arithmetic,
+        "arithmetic": streams[0].engine.number_format,
         "runtime": streams[0].engine.runtime,
         "device": streams[0].engine.device.type,
         "flow_bound": BOUND if flow_model is not None else None,

@@ -80,7 +80,7 @@ class FeatureExtractor:
     def __post_init__(self) -> None:
         for stream in self.streams:
             if not stream.engine.has_maps and self.settings.layer != POOLED:
-                what = f"an exported file has {POOLED} alone; give the weights that it was made from"
+                what = f"an exported file has {POOLED} alone, and so has int8; give weights, in another precision"
                 raise InputError(f"layer {self.settings.layer!r}: {what}")
             known = endpoints(stream.engine.net)
             if self.settings.layer not in known:

@@ -17,6 +17,7 @@ from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.view_stream import EndOfVideo, View, ViewSampler
 from i3d.errors import InputError, VideoError
 from i3d.evaluation.scoring import Average, VideoScores, average_views
+from i3d.exporting.engines import create_engine
 from i3d.inference.prediction import Prediction, Thresholds, best_labels
 from i3d.models.engine.forward import forward, forward_with_features, views_at_once
 from i3d.models.flops import view_shape
@@ -28,7 +29,6 @@ from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import local_device
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import Limits, Source
-from i3d.weights.engines import create_engine
 from i3d.weights.familiarity import mean_of_crops
 from i3d.weights.load import load_weights
 from i3d.weights.pretrained import DEFAULT

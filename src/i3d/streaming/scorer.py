@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.errors import InputError
+from i3d.exporting.engines import create_engine
 from i3d.inference.prediction import LabelScore, best_labels
 from i3d.models.network import check_crop
 from i3d.recipes.recipe import Recipe
 from i3d.timelines.scores import Scores, score_windows
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import local_device
-from i3d.weights.engines import create_engine
 from i3d.weights.load import Weights, load_weights
 from i3d.weights.pretrained import DEFAULT
 

@@ -7,6 +7,7 @@ files. The key `i3d` is the record; the others repeat parts of it for other prog
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -44,6 +45,38 @@ class GraphInput(Settings):
         return f"{self.dtype} {layout}; {values}" + ("" if self.frames else f"; T at least {self.min_frames}")
 
 
+@dataclass(frozen=True)
+class Int8Record:
+    """How a graph became int8, and how far it is from its float32 one."""
+
+    layers: int  # in int8
+    float_layers: tuple[str, ...]  # weights of the layers that stay in float32, besides the classifier
+    windows_calibrating: int
+    windows_checking: int
+    frames: int  # of a window
+    is_held_out: bool  # whether other videos calibrate than check
+    agreement: float  # the fraction of the checking windows with the same best class as in float32
+    mean_change: float  # of the probability of that class
+    largest_change: float  # of the probability of any class
+    times_fp32: float  # the speed of the int8 graph relative to the float32 one, on the machine that made it
+    times_bf16: float | None  # and to the bfloat16 one; None: the processor has no bfloat16
+    seed: int
+
+    @property
+    def lines(self) -> dict[str, str]:
+        """What is printed of it."""
+        where = "of other videos" if self.is_held_out else "of the same video"
+        rest = f", {len(self.float_layers)} more stay in float32" if self.float_layers else ""
+        fast = "" if self.times_bf16 is None else f"{self.times_bf16:.2f} x fast (bf16), "
+        return {
+            "int8": f"{self.layers} layers{rest}; the classifier in float32",
+            "calibrated": f"on {self.windows_calibrating} windows of {self.frames} frames",
+            "agreement": f"{self.agreement:.3f} of {self.windows_checking} windows {where}: the class of float32",
+            "probabilities": f"change by {self.mean_change:.3f} on average, by {self.largest_change:.3f} at most",
+            "speed": f"{fast}{self.times_fp32:.2f} x exact (fp32), where it was made",
+        }
+
+
 class ExportRecord(Settings):
     """What is in an exported file, and how it was checked."""
 
@@ -52,10 +85,11 @@ class ExportRecord(Settings):
     weights_sha256: str  # of the file that it was made from
     input: GraphInput
     outputs: tuple[str, ...]  # logits and features always
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "int8"] = "fp32"
     tolerance: float  # the largest allowed difference from PyTorch, relative to the largest value of an output
     difference: float  # the largest that was measured
     checked: str  # on what it was measured
+    int8: Int8Record | None = None  # the difference is that of the float32 graph then
     made_with: dict[str, str]  # versions
 
     @property
@@ -66,6 +100,7 @@ class ExportRecord(Settings):
             "graph input": self.input.line,
             "graph outputs": printable(", ".join(self.outputs)),
             "graph checked": printable(f"{self.checked}: differs from PyTorch by at most {self.difference:.1g}"),
+            **({} if self.int8 is None else {f"graph {key}": line for key, line in self.int8.lines.items()}),
         }
 
     def metadata(self) -> dict[str, str]:
@@ -111,7 +146,7 @@ def read_export(path: Path) -> tuple[ExportRecord, ExportedGraph, str]:
     except ValidationError as error:
         why = f"its record is not valid ({first_error(error)}); it may be of a newer version of i3d"
         raise WeightsError(f"{path}: {why}") from error
-    graph = ExportedGraph(path, record.input.dtype, record.input.frames, record.input.size)
+    graph = ExportedGraph(path, record.input.dtype, record.input.frames, record.input.size, record.precision)
     return record, graph, _sha256(path)
 
 

@@ -23,6 +23,7 @@ def print_export(result: ExportResult) -> None:
         ("outputs", ", ".join(result.outputs)),
         ("checked", result.checked),
         ("difference", f"{result.difference:.1e} of the largest value, {result.tolerance:g} is allowed"),
+        *(result.int8.lines.items() if result.int8 is not None else ()),
         ("wrote", f"{printable(result.target)} ({result.format}), {result.num_bytes / 1e6:.1f} MB"),
     ]:
         table.add_row(name, value)

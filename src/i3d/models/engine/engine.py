@@ -83,15 +83,20 @@ class Engine:
         return cls(net, device, arithmetic, compute.runtime, plain, compute.cache, clip_CTHW)
 
     @property
+    def number_format(self) -> str:
+        """The number format of the convolutions: the arithmetic, or int8."""
+        return self.arithmetic
+
+    @property
     def requested(self) -> str:
         """The arithmetic, and the requested runtime if it is not PyTorch."""
-        return self.arithmetic + ("" if self.runtime == "torch" else f", --runtime {self.runtime}")
+        return self.number_format + ("" if self.runtime == "torch" else f", --runtime {self.runtime}")
 
     @property
     def description(self) -> str:
         """The arithmetic, and the runtimes used since `reset_used_runtimes` if not PyTorch alone."""
         used = sorted(self.used_runtimes, reverse=True) or [self.runtime]
-        return self.arithmetic + ("" if used == ["torch"] else f", {' and '.join(used)}")
+        return self.number_format + ("" if used == ["torch"] else f", {' and '.join(used)}")
 
     @property
     def used_runtimes(self) -> frozenset[EngineRuntime]:

@@ -3,6 +3,7 @@
 Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -17,10 +18,12 @@ from i3d.models.engine.runtimes import openvino
 from i3d.models.engine.runtimes.exports import GraphRuntime, RunGraph, open_graph
 from i3d.models.engine.runtimes.task import LOGITS, POOLED, runtime_errors
 from i3d.models.network import VideoNetwork
-from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, use_cores
+from i3d.utils.cache import Cache
+from i3d.utils.device import Arithmetic, ComputeConfig, Precision, arithmetic_of, has_int8, use_cores
 
 InputDtype = Literal["float32", "uint8"]
 ONNX, OPENVINO_IR, TORCH_EXPORT = ".onnx", ".xml", ".pt2"
+log = logging.getLogger("i3d")
 FEATURES: Final = "features"  # the output of a graph that `Engine.pooled` returns
 
 
@@ -32,6 +35,7 @@ class ExportedGraph:
     input_dtype: InputDtype  # "uint8": (N, T, H, W, C), normalised inside; "float32": normalised (N, C, T, H, W)
     frames: int | None  # None: any number
     size: int  # rows and columns
+    precision: Literal["fp32", "int8"] = "fp32"
 
 
 class ExportedEngine(Engine):
@@ -48,24 +52,49 @@ class ExportedEngine(Engine):
         if compute.device not in ("auto", "cpu"):
             raise InputError(f"{name}: exported files run on the CPU, not on {compute.device}; leave --device out")
         runtime: GraphRuntime = "openvino" if graph.path.suffix.lower() == OPENVINO_IR else "onnxruntime"
+        if compute.precision == "int8" and graph.precision != "int8":
+            todo = "export the weights with --int8 --calibrate clips/"
+            raise InputError(f"{name}: is in {graph.precision}, not in int8; {todo}, or leave --precision out")
         if compute.runtime == "compile":
             raise InputError(f"{name}: --runtime compile is for weights; leave it out")
         if compute.runtime == "openvino":
             runtime = "openvino"
         arithmetic: Arithmetic = "fp32"
         if runtime == "openvino":
-            arithmetic = arithmetic_of(compute.precision, device)
+            arithmetic = _arithmetic(graph, compute.precision, device)
             openvino.check_arithmetic(arithmetic)
         elif compute.precision not in (None, "auto", "fp32"):
             todo = "leave it out, or take --runtime openvino"
             raise InputError(f"{name}: onnxruntime has no --precision {compute.precision}; {todo}")
-        engine = cls(net, device, arithmetic, runtime, net, compute.cache, None)
-        engine.graph, engine._run_graph = graph, open_graph(graph.path, runtime, arithmetic)
+        if graph.precision == "int8" and not has_int8():
+            log.warning("%s: this processor has no int8 instructions (VNNI): int8 is slow here, and may be wrong", name)
+        run = open_graph(graph.path, runtime, arithmetic)
+        return cls.from_run(graph, run, net, arithmetic, runtime, compute.cache)
+
+    @classmethod
+    def from_run(
+        cls,
+        graph: ExportedGraph,
+        run: RunGraph,
+        net: VideoNetwork,
+        arithmetic: Arithmetic,
+        runtime: GraphRuntime,
+        cache: Cache,
+    ) -> "ExportedEngine":
+        """The engine of a graph that is open already."""
+        engine = cls(net, torch.device("cpu"), arithmetic, runtime, net, cache, None)
+        engine.graph, engine._run_graph = graph, run
         return engine
 
     @property
+    def number_format(self) -> str:
+        if self.graph.precision == "int8":
+            return "int8" if self.arithmetic == "fp32" else f"int8 and {self.arithmetic}"
+        return self.arithmetic
+
+    @property
     def requested(self) -> str:
-        return f"{self.arithmetic}, {self.runtime}"
+        return f"{self.number_format}, {self.runtime}"
 
     @property
     def normalizes(self) -> bool:
@@ -95,3 +124,10 @@ class ExportedEngine(Engine):
         if graph.frames not in (None, frames):
             todo = f"export it with --dynamic-frames, or choose a --protocol of clips of {graph.frames}"
             raise InputError(f"{graph.path}: takes clips of {graph.frames} frames, not of {frames}; {todo}")
+
+
+def _arithmetic(graph: ExportedGraph, precision: Precision | None, device: torch.device) -> Arithmetic:
+    """The number format of all that is not int8."""
+    if graph.precision == "int8" and precision in ("int8", "auto"):
+        return "fp32"
+    return arithmetic_of(precision, device)

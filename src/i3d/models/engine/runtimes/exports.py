@@ -1,16 +1,21 @@
 """Run an exported graph: an ONNX file with onnxruntime or OpenVINO, an OpenVINO IR with OpenVINO. CPUs only."""
 
+from __future__ import annotations
+
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy.typing as npt
 import torch
 
 from i3d.errors import InputError, WeightsError, first_line
 from i3d.models.engine.runtimes.openvino import HINTS, shared_core
-from i3d.utils.device import Arithmetic
+from i3d.utils.device import EngineArithmetic
+
+if TYPE_CHECKING:
+    import openvino
 
 GraphRuntime = Literal["onnxruntime", "openvino"]
 PACKAGES: Final[dict[GraphRuntime, str]] = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
@@ -25,11 +30,11 @@ def check_installed(what: str, *packages: str) -> None:
         raise InputError(f"{what}: needs {', '.join(missing)}; pip install 'i3d[export]'")
 
 
-def open_graph(path: Path, runtime: GraphRuntime, arithmetic: Arithmetic = "fp32") -> RunGraph:
+def open_graph(path: Path, runtime: GraphRuntime, arithmetic: EngineArithmetic = "fp32") -> RunGraph:
     """The graph in a file, ready to run. A file that the runtime does not read is a WeightsError."""
     check_installed(str(path), PACKAGES[runtime])
     try:
-        return _with_onnxruntime(path) if runtime == "onnxruntime" else _with_openvino(path, arithmetic)
+        return _with_onnxruntime(path) if runtime == "onnxruntime" else compile_graph(path, arithmetic)
     except (RuntimeError, ValueError, OSError) as error:
         raise WeightsError(f"{path}: {runtime} does not read it ({first_line(error)}); export it again") from error
 
@@ -48,13 +53,23 @@ def _with_onnxruntime(path: Path) -> RunGraph:
     return lambda values: dict(zip(names, session.run(names, {clips.name: values}), strict=True))
 
 
-def _with_openvino(path: Path, arithmetic: Arithmetic) -> RunGraph:
-    settings = {
+def compile_graph(graph: Path | openvino.Model, arithmetic: EngineArithmetic) -> RunGraph:
+    """A graph of OpenVINO, or that in a file, ready to run on the CPU."""
+    return as_run(shared_core().compile_model(graph, "CPU", openvino_settings(arithmetic)))
+
+
+def openvino_settings(arithmetic: EngineArithmetic) -> dict[str, Any]:
+    """How OpenVINO compiles a graph."""
+    return {
         "INFERENCE_PRECISION_HINT": HINTS[arithmetic],
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    request = shared_core().compile_model(str(path), "CPU", settings).create_infer_request()
+
+
+def as_run(compiled: openvino.CompiledModel) -> RunGraph:
+    """A compiled graph as a function."""
+    request = compiled.create_infer_request()
 
     def run(values: npt.NDArray[Any]) -> Mapping[str, npt.NDArray[Any]]:
         outputs = request.infer([values], share_inputs=True)

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from i3d.errors import InputError
 from i3d.models.engine.runtimes.task import PACKAGES, CompileTask, NetworkOutput, RunClips, run_one_by_one
-from i3d.utils.device import Arithmetic
+from i3d.utils.device import Arithmetic, EngineArithmetic
 
 if TYPE_CHECKING:
     import openvino
 
-HINTS: Final[dict[Arithmetic, str]] = {"fp32": "f32", "bf16": "bf16"}
+HINTS: Final[dict[EngineArithmetic, str]] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of int8: all other layers
 
 
 def check(arithmetic: Arithmetic, device: torch.device) -> None:

@@ -72,7 +72,7 @@ class CompileTask:
 
     def key(self, *packages: str, **more: object) -> str:
         """The cache key of this task as compiled by these packages on this machine."""
-        versions = {name: importlib.metadata.version(name) for name in ("i3d", "torch", *packages)}
+        versions = package_versions(*packages)
         return cache_key(
             what=self.output, clip=self.clip_CTHW, machine=[processor(), instructions()], versions=versions, **more
         )
@@ -86,6 +86,11 @@ class CompileTask:
             with warn_if_unwritable():
                 self.cache.save_bytes(key, blob)
         return blob
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """The versions of i3d, PyTorch and these packages."""
+    return {name: importlib.metadata.version(name) for name in ("i3d", "torch", *packages)}
 
 
 @contextmanager

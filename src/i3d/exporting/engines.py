@@ -4,6 +4,7 @@ import logging
 
 import torch
 
+from i3d.exporting.shipped_int8 import open_int8
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.exported import ExportedEngine
 from i3d.models.factory import build_meta_network
@@ -17,6 +18,10 @@ def create_engine(
     weights: Weights, compute: ComputeConfig, *, device: torch.device, clip_CTHW: tuple[int, ...] | None = None
 ) -> Engine:
     """`Engine.create` of the network with these weights, or the engine of an exported file, which runs on the CPU."""
+    if weights.exported is None and compute.precision == "int8":
+        if device.type != "cpu" and compute.device == "auto":
+            log.info("int8 runs on the CPU, not on %s", device)
+        return open_int8(weights, compute)
     if weights.exported is None:
         return Engine.create(build_model(weights), compute, device=device, clip_CTHW=clip_CTHW)
     if device.type != "cpu" and compute.device == "auto":
