@@ -14,6 +14,7 @@ from i3d.features.extractor import Row, VideoFeatures
 from i3d.features.sidecar import FeatureFile, write_features
 from i3d.video import open_video
 from i3d.video_distance import fvd_protocol
+from i3d.video_distance.resizing import shrink_antialiased
 from support.commands import run
 from support.finetuning_runs import save_tiny
 from support.rendering import encode, numbered_frame, render
@@ -244,6 +245,19 @@ def test_random_clips_depend_on_the_seed_and_the_content_alone(place, fvd, tmp_p
     assert result.spread_of_runs == pytest.approx(np.std(result.runs, ddof=1))
     backwards = [place / "real" / f"{k}.mkv" for k in (3, 2, 1, 0)]
     assert fvd(backwards, place / "generated", protocol=protocol).value == pytest.approx(values[0], rel=1e-9)
+
+
+def test_files_are_resized_twice_by_cd_fvd_and_arrays_once(place, fvd):
+    """A file, against its frames that `shrink_antialiased` has resized before; the two differ from one resize."""
+    protocol = fvd_protocol("cd-fvd", frames=FRAMES, clips="first", resolution=32)
+    clips = np.stack([decoded(place / "generated" / f"{k}.mkv") for k in range(4)])
+    shrunk = np.stack([shrink_antialiased(clip, 32) for clip in clips])
+    of_files, of_shrunk, of_arrays = (
+        fvd(place / "real", generated, protocol=protocol, mixed_sizes=True).value
+        for generated in (place / "generated", shrunk, clips)
+    )
+    assert of_files == pytest.approx(of_shrunk, rel=1e-9)
+    assert of_files != pytest.approx(of_arrays, rel=1e-3)
 
 
 def test_all_clips_of_a_video_lie_end_to_end(fvd):
