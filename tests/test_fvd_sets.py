@@ -75,7 +75,7 @@ def test_the_command_prints_the_value_and_the_whole_protocol_in_one_line(place, 
     wanted = fvd(place / "real", place / "generated")
     digest = wanted.protocol["network_sha256"]
     assert lines[4] == (
-        f"protocol: original, changed: frames 10; network {model} {digest[:12]}, fp32; 400 logits before softmax; "
+        f"protocol: original, changed: frames 10; network {model} {digest[:12]}, fp32; 24 logits before softmax; "
         "10 frames, stride 1; the first clip of each video; stretched to 224 x 224, bilinear without half-pixel "
         "centres; range 2 x / 255 - 1; covariance over N-1; 4 clips (matroska ffv1) real and 4 clips "
         f"(matroska ffv1) generated; seed 0; real set {wanted.real.sha256[:12]}"
@@ -125,14 +125,54 @@ def test_features_are_compared_without_a_network(tmp_path):
     one, other = rng.standard_normal((2, 50, 400)).astype(np.float32)
     np.save(tmp_path / "one.npy", one)
     wanted = i3d.fvd(one, other)
-    assert wanted.metric == "FVD"
-    assert wanted.protocol["network"] is None
-    assert "no network" in wanted.protocol_line
+    assert wanted.metric == "FVD (if these are logits of the reference network)"
+    assert wanted.kernel_name == "KVD (if these are logits of the reference network)"
+    nothing = {"network", "frames", "stride", "clips", "resize", "resolution", "range"}
+    assert {wanted.protocol[name] for name in nothing} == {None}
+    assert "no network; features of 400 numbers; covariance over N-1; 50 clips" in wanted.protocol_line
     assert i3d.fvd(tmp_path / "one.npy", other).value == wanted.value
     assert any("features of unknown protocol" in warning for warning in wanted.warnings)
     assert "both sets are features: no network runs, and of the protocol only the covariance applies" in wanted.warnings
     assert i3d.fvd(one, one.copy()).value < 1e-3
-    assert i3d.fvd(one[:, :24], other[:, :24]).metric == "Frechet distance of features of 24 numbers (not FVD)"
+    narrow = i3d.fvd(one[:, :24], other[:, :24])
+    assert narrow.metric == "Frechet distance of features of 24 numbers (not FVD)"
+    assert "no network; features of 24 numbers; covariance" in narrow.protocol_line
+
+
+def test_of_features_only_the_first_rows_are_taken():
+    one, other = np.random.default_rng(0).standard_normal((2, 2060, 400)).astype(np.float32)
+    style = i3d.fvd(one, other[:2048], protocol="stylegan-v")
+    assert style.value == i3d.fvd(one[:2048], other[:2048], protocol="stylegan-v").value
+    assert (style.real.clips, style.real.left_out) == (2048, 12)
+    assert "real: 12 rows are left out behind the first 2,048 clips" in style.warnings
+    assert "features of 400 numbers, at most 2,048 rows of a set; covariance over N; 2,048 clips" in style.protocol_line
+    assert i3d.fvd(one, other, protocol=fvd_protocol(max_clips=9)).value == i3d.fvd(one[:9], other[:9]).value
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"model": "no/such/model"}, "model no/such/model"),
+        ({"mixed_sizes": True}, "mixed_sizes"),
+        ({"protocol": fvd_protocol(frames=10, stride=2)}, "frames 10, stride 2"),
+        ({"protocol": fvd_protocol(resize="short-side")}, "resize short-side"),
+        ({"protocol": fvd_protocol("cd-fvd", resolution=64)}, "resolution 64"),
+        ({"protocol": fvd_protocol("stylegan-v", clips="all")}, "clips all"),
+    ],
+)
+def test_options_that_cannot_act_on_features_are_refused(options, what):
+    with pytest.raises(InputError, match=f"^{what}: both sets are features, on which only covariance, max_clips, "):
+        i3d.fvd(*np.zeros((2, 3, 400), np.float32), **options)
+
+
+def test_features_beside_clips_are_fvd_under_a_condition_and_other_networks_are_named(fvd):
+    """The network of the tests gives 24 numbers; as the reference network it gives the name of the metric."""
+    rows = np.random.default_rng(0).standard_normal((3, 24)).astype(np.float32)
+    assert fvd(CLIPS, rows).metric == "Frechet distance of the logits of another network (not FVD)"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("i3d.video_distance.embedding.Embedder.is_reference", True)
+        assert fvd(CLIPS, rows).metric == "FVD (if these are logits of the reference network)"
+        assert fvd(CLIPS, CLIPS).metric == "FVD"
 
 
 def write_rows(folder, name, rows, **settings):

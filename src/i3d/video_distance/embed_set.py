@@ -42,7 +42,7 @@ class EmbeddedSet:
     moments: dict[Order, Moments]
     sample: Sample
     num_videos: int = 0
-    num_unread: int = 0  # videos behind the last clip of `max_clips`
+    num_unread: int = 0  # videos, or rows of features, behind the last clip of `max_clips`
     short: list[tuple[str, int]] = field(default_factory=list)  # videos without a clip, with their frames
     errors: list[str] = field(default_factory=list)  # of videos that cannot be read
     encodings: Counter[str] = field(default_factory=Counter)  # clips of each
@@ -94,12 +94,16 @@ def embed_set(
     reader: ClipReader | None,
     sizes: SizeCheck,
     *,
+    max_clips: int | None = None,
     seed: int = 0,
     on_progress: ProgressCallback = ignore_progress,
 ) -> EmbeddedSet:
-    """The statistics of a set. Fewer than 2 clips, and clips that differ in size or range, are an InputError."""
+    """The statistics of a set; of features, those of the first `max_clips` rows.
+
+    Fewer than 2 clips, and clips that differ in size or range, are an InputError.
+    """
     if isinstance(source, FeatureSource):
-        return _of_features(source, seed)
+        return _of_features(source, max_clips, seed)
     assert reader is not None
     embedded = EmbeddedSet(source.name, {order: Moments() for order in reader.orders}, Sample(MAX_SAMPLE, seed=seed))
     values, stage = ValueRange(source.name), f"{reader.side} set"
@@ -121,11 +125,12 @@ def embed_set(
     return embedded
 
 
-def _of_features(source: FeatureSource, seed: int) -> EmbeddedSet:
-    sample = Sample(MAX_SAMPLE, seed=seed)
-    sample.add(source.rows_ND)
-    moments: Mapping[Order, Moments] = {"forward": Moments.of(source.rows_ND)}
-    embedded = EmbeddedSet(source.name, dict(moments), sample, origin=source.origin)
+def _of_features(source: FeatureSource, max_clips: int | None, seed: int) -> EmbeddedSet:
+    sample, rows_ND = Sample(MAX_SAMPLE, seed=seed), source.rows_ND[:max_clips]
+    sample.add(rows_ND)
+    moments: Mapping[Order, Moments] = {"forward": Moments.of(rows_ND)}
+    num_unread = len(source.rows_ND) - len(rows_ND)
+    embedded = EmbeddedSet(source.name, dict(moments), sample, num_unread=num_unread, origin=source.origin)
     embedded.digests.append(bytes.fromhex(source.sha256))
     if embedded.number < 2:
         raise InputError(f"{source.name}: has {embedded.number} row of features; a covariance needs at least 2 clips")
