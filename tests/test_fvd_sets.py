@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from i3d.features.extractor import Row, VideoFeatures
 from i3d.features.sidecar import FeatureFile, write_features
 from i3d.video import open_video
 from i3d.video_distance import fvd_protocol
+from i3d.video_distance.embed_set import EmbeddedSet
+from i3d.video_distance.report import _comparability
 from i3d.video_distance.resizing import shrink_antialiased
+from i3d.video_distance.statistics import Sample
 from support.commands import run
 from support.finetuning_runs import save_tiny
 from support.rendering import encode, numbered_frame, render
@@ -259,7 +263,7 @@ def test_what_makes_sets_incomparable_is_warned_of(place, fvd, tmp_path):
         render(tmp_path / f"{k}.mp4", num_frames=12, fps=12)
     text = "\n".join(fvd(place / "real", tmp_path, protocol=fvd_protocol(frames=FRAMES, max_clips=3)).warnings)
     assert "frame rates differ: real 25 fps and generated 12 fps; frames are compared by number, so that" in text
-    assert "the generated set is compressed (mp4 h264), the real one is not: compression alone gives a distance" in text
+    assert "compressed clips differ: real none, generated 100 % h264; compression alone gives a distance" in text
     assert "real: 1 video is left out behind the first 3 clips" in text
     assert "both sets have the same videos" in "\n".join(fvd(place / "real", place / "real").warnings)
     shared = [place / "real" / "0.mkv", *(place / "generated" / f"{k}.mkv" for k in range(2))]
@@ -273,6 +277,25 @@ def test_what_makes_sets_incomparable_is_warned_of(place, fvd, tmp_path):
     assert "of 4 are" in "\n".join(large.warnings)
     mixed = [*array_of(2), frames_of(0, height=40, width=40)]
     assert any("clips have 2 sizes (64 x 48, 40 x 40)" in w for w in fvd(mixed, array_of(3), mixed_sizes=True).warnings)
+
+
+@pytest.mark.parametrize(
+    ("real", "generated", "warning"),
+    [
+        ({"array": 2047, "mp4 h264": 1}, {"mp4 h264": 2048}, "compressed clips differ: real 0.0488 % h264, generated"),
+        ({"array": 4}, {"png": 3, "matroska ffv1": 1}, ""),
+        ({"mp4 h264": 90, "array": 10}, {"mp4 h264": 94, "array": 6}, ""),
+        ({"mp4 h264": 90, "array": 10}, {"mp4 h264": 96, "array": 4}, "compressed clips differ: real 90 % h264, "),
+        ({"avi mjpeg": 4}, {"mp4 h264": 4}, "codecs differ: real 100 % mjpeg, generated 100 % h264; compression alone"),
+        ({"matroska h264": 4}, {"mp4 h264": 4}, ""),
+        ({}, {"mp4 h264": 4}, ""),
+    ],
+)
+def test_compression_is_compared_by_fractions_and_codecs(real, generated, warning):
+    sets = (EmbeddedSet("", {}, Sample(2), encodings=Counter(each)) for each in (real, generated))
+    warnings = _comparability(*sets)
+    assert len(warnings) == bool(warning)
+    assert "".join(warnings).startswith(warning)
 
 
 def test_random_clips_depend_on_the_seed_and_the_content_alone(place, fvd, tmp_path):

@@ -64,9 +64,14 @@ class EmbeddedSet:
         return hashlib.sha256(b"".join(sorted(self.digests))).hexdigest()
 
     @property
-    def compressed(self) -> set[str]:
-        """The encodings of its clips that lose quality, as far as their names show."""
-        return {name for name in self.encodings if LOSSLESS.isdisjoint(name.split())}
+    def compressed(self) -> dict[str, float]:
+        """The fraction of its clips of each codec that loses quality, as far as the names show."""
+        fractions: dict[str, float] = {}
+        for name, number in self.encodings.items():
+            if LOSSLESS.isdisjoint(name.split()):
+                codec = name.split()[-1]  # behind the container, which changes no pixel
+                fractions[codec] = fractions.get(codec, 0.0) + number / self.encodings.total()
+        return fractions
 
 
 @dataclass

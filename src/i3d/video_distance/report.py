@@ -12,6 +12,7 @@ from i3d.video_distance.result import FVD, SetSummary
 
 USUAL_CLIPS: Final = 2048  # of each set, in published values
 NAMED: Final = 3  # videos in a warning
+MAX_COMPRESSED: Final = 0.05  # of the clips, by which the sets may differ without a warning
 OF_FEATURES: Final = ("name", "max_clips", "covariance", "features")  # fields of a protocol that act on features
 
 
@@ -102,16 +103,26 @@ def set_warnings(
     return warnings + _comparability(real, generated)
 
 
+def _compression(real: EmbeddedSet, generated: EmbeddedSet) -> list[str]:
+    """Whether 5 % of the clips, or more, are compressed in one set and not in the other, or by another codec."""
+    one, other = real.compressed, generated.compressed
+    if not (real.encodings and generated.encodings):  # a set of features
+        return []
+    is_fraction = abs(sum(one.values()) - sum(other.values())) >= MAX_COMPRESSED
+    differ = sum(abs(one.get(codec, 0) - other.get(codec, 0)) for codec in {*one, *other}) / 2
+    if not is_fraction and differ < MAX_COMPRESSED:
+        return []
+    sides = []
+    for side, fractions in (("real", one), ("generated", other)):
+        codecs = abridged([f"{100 * fractions[codec]:.3g} % {codec}" for codec in sorted(fractions)], NAMED)
+        sides.append(f"{side} {codecs or 'none'}")
+    what = "compressed clips" if is_fraction else "codecs"
+    return [f"{what} differ: {', '.join(sides)}; compression alone gives a distance"]
+
+
 def _comparability(real: EmbeddedSet, generated: EmbeddedSet) -> list[str]:
     """What differs between the sets beside their content, and what they share."""
-    warnings: list[str] = []
-    compressed = real.compressed, generated.compressed
-    if bool(compressed[0]) != bool(compressed[1]) and real.encodings and generated.encodings:
-        side, other = ("real", "generated") if compressed[0] else ("generated", "real")
-        codecs = ", ".join(sorted(compressed[0] or compressed[1]))
-        warnings.append(
-            f"the {side} set is compressed ({codecs}), the {other} one is not: compression alone gives a distance"
-        )
+    warnings = _compression(real, generated)
     if real.rates and generated.rates and set(real.rates) != set(generated.rates):
         each = " and ".join(
             f"{side} {abridged([rate for rate, _ in one.rates.most_common()], NAMED)}"
