@@ -1,6 +1,7 @@
 """`i3d fvd` and `i3d.fvd` on sets of every kind: what is read, cached, warned of and refused."""
 
 import json
+import re
 import shutil
 from collections import Counter
 
@@ -386,6 +387,15 @@ def test_what_is_no_set_is_refused_in_one_line(fvd, name, tmp_path, monkeypatch)
     with pytest.raises(InputError, match=message) as error:
         fvd(bad, CLIPS)
     assert "\n" not in str(error.value)
+
+
+def test_floats_that_are_hardly_below_0_are_warned_of(fvd):
+    """[0, 1] after a cubic resize: one value below 0 does not make it [-1, 1]."""
+    cubic = HALF.astype(np.float32)
+    cubic[1, 0, 0, 0, 0] = -0.003
+    start = r"\(real array\): its floats are from -0.003 to [01.]+\d*, none below -0.5, as of \[0, 1\]; pass uint8"
+    assert any(re.match(start, warning) for warning in fvd(cubic, 2 * HALF - 1).warnings)
+    assert not any("its floats" in warning for warning in fvd(2 * HALF - 1, 2 * HALF - 1).warnings)
 
 
 def test_sizes_that_differ_between_the_sets_are_refused(fvd):

@@ -124,6 +124,8 @@ def embed_set(
                 _add(embedded, clip, reader)
             on_progress(Progress(stage, embedded.num_videos, source.number, "video", name=clip.name))
     values.check()
+    if values.warning:
+        embedded.notes[source.name, values.warning] = None
     embedded.num_unread = 0 if source.number is None else max(source.number - embedded.num_videos, 0)
     if embedded.number < 2:
         raise InputError(_too_few(embedded, reader))
