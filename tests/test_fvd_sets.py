@@ -72,7 +72,7 @@ def test_the_command_prints_the_value_and_the_whole_protocol_in_one_line(place, 
     assert result.returncode == 0
     lines = result.stdout.splitlines()
     assert lines[0].startswith("Frechet distance of the logits of another network (not FVD) ")
-    assert "(95 % interval " in lines[0]
+    assert "(95 % interval of this biased value " in lines[0]
     assert lines[1].startswith("Kernel distance of the same features ")
     assert "if each generated clip has shuffled frames" in lines[2]
     assert "if each generated clip has its middle frame repeated" in lines[3]
@@ -421,6 +421,20 @@ def test_options_that_make_no_sense_are_refused(fvd, name):
     options, message = OPTIONS[name]
     with pytest.raises(InputError, match=message):
         fvd(CLIPS, CLIPS, **options)
+
+
+def test_a_bootstrap_of_too_many_clips_is_refused_before_the_network_runs(fvd, monkeypatch):
+    many, message = (
+        np.zeros((10_001, FRAMES, 1, 1, 3), np.uint8),
+        r"has 10,001 clips or videos, a bootstrap takes 10,000",
+    )
+    monkeypatch.setattr("i3d.video_distance.api.load_embedder", None)  # any call fails
+    with pytest.raises(InputError, match=message):
+        fvd(many, CLIPS, bootstrap=20)
+    with pytest.raises(InputError, match=message):
+        i3d.fvd(*np.zeros((2, 10_001, 4), np.float32), bootstrap=20)
+    with pytest.raises(TypeError):
+        fvd(many, CLIPS, bootstrap=20, protocol=fvd_protocol(frames=FRAMES, max_clips=10_000))
 
 
 def test_networks_of_other_values_are_refused(tmp_path, fvd):

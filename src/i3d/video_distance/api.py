@@ -12,7 +12,7 @@ from i3d.utils.device import ComputeConfig, Precision
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import Limits
 from i3d.video_distance.clips import ClipReader, Order
-from i3d.video_distance.embed_set import EmbeddedSet, SizeCheck, embed_set
+from i3d.video_distance.embed_set import MAX_SAMPLE, EmbeddedSet, SizeCheck, embed_set
 from i3d.video_distance.embedding import Embedder, load_embedder
 from i3d.video_distance.feature_files import FeatureSource, check_same_origin, check_widths
 from i3d.video_distance.protocols import FvdProtocol, fvd_protocol
@@ -180,6 +180,8 @@ def _embedder(
     for side, source in sources.items():
         if isinstance(source, ClipSource) and source.is_once and options.runs > 1:
             raise InputError(f"{side}: an iterator is read once, for {options.runs} runs; pass a list")
+    if options.bootstrap:
+        _check_bootstrap(sources, protocol)
     if len(features) == len(sources):
         return None
     embedder = load_embedder(model, protocol, compute)
@@ -197,6 +199,19 @@ def _check_features(protocol: FvdProtocol, options: FvdOptions, model: str | os.
     if ignored:
         what = "both sets are features, on which only covariance, max_clips, bootstrap and seed act"
         raise InputError(f"{', '.join(ignored)}: {what}; leave this out, or give videos")
+
+
+def _check_bootstrap(sources: Mapping[str, ClipSource | FeatureSource], protocol: FvdProtocol) -> None:
+    """An InputError for a set of more videos than a bootstrap takes; that of an iterator is known at its end."""
+    for source in sources.values():
+        number = source.number if isinstance(source, ClipSource) else len(source.rows_ND)
+        if number is not None and min(number, protocol.max_clips or number) > MAX_SAMPLE:
+            raise _too_many(source.name, number)
+
+
+def _too_many(name: str, number: int) -> InputError:
+    what = f"has {number:,} clips or videos, a bootstrap takes {MAX_SAMPLE:,}"
+    return InputError(f"{name}: {what}; leave --bootstrap out, or set --max-clips {MAX_SAMPLE}")
 
 
 def _embed_both(
@@ -238,8 +253,7 @@ def _interval(
         return None
     for one in (real, generated):
         if not one.sample.is_whole:
-            many = f"{one.number:,} clips, a bootstrap takes {len(one.sample.rows_ND):,}"
-            raise InputError(f"{one.name}: has {many}; leave --bootstrap out, or set --max-clips")
+            raise _too_many(one.name, one.number)
     draws: list[float] = []
     features = real.sample.rows_ND, generated.sample.rows_ND
     for draw in bootstrap_values(*features, options.bootstrap, divisor=protocol.covariance, seed=options.seed):

@@ -71,7 +71,7 @@ class FvdResult:
     metric: str  # "FVD"; with a condition for given features, another name if the layer or the network are others
     kernel: KernelDistance
     control: Mapping[str, float]  # the distance with the frames of generated clips shuffled, and frozen; {}: not asked
-    interval: tuple[float, float] | None  # 95 %, by bootstrap over clips
+    interval: tuple[float, float] | None  # 95 %, by bootstrap over clips, of the biased value
     runs: tuple[float, ...]  # values of several draws of clips; the first is `value`
     real: SetSummary
     generated: SetSummary
