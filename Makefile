@@ -51,7 +51,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core tests/label-studio.txt
-	$(PIP) --constraint constraints.txt --editable '.[dev,explain,export,scale,track]'
+	$(PIP) --constraint constraints.txt --editable '.[dev,explain,export,int8,scale,track]'
 	$(PIP) --no-deps --requirement tests/label-studio.txt
 	touch $@
 

@@ -101,13 +101,14 @@ def test_functions_fit_a_screen_and_files_a_sitting():
 
 
 PUBLIC = {  # everything else may change
-    "": "ComputeConfig Explanation FvdResult I3DError InputError LabelScore Prediction Predictions Predictor "
-        "Progress Timeline TwoStreams VideoError WeightsError __version__ convert data diagnostics evaluate evaluation "
-        "explain explanations features finetune finetuning fvd inference load_model models predict predict_many "
-        "publishing recipes stream streaming timeline timelines train training tune_timeline video "
-        "video_distance weights",
+    "": "ComputeConfig Explanation ExportResult FvdResult I3DError InputError LabelScore Prediction Predictions "
+        "Predictor Progress Timeline TwoStreams VideoError WeightsError __version__ convert data diagnostics evaluate "
+        "evaluation explain explanations export exporting features finetune finetuning fvd inference load_model models "
+        "predict predict_many publishing recipes stream streaming timeline timelines train training tune_timeline "
+        "video video_distance weights",
     "streaming": "StreamLabel StreamStats stream",
     "explanations": "ActivationMap Explanation OcclusionCurve PerturbationScores draw_explanation explain",
+    "exporting": "ExportResult export",
     "timelines": "SegmentSettings Timeline Tuning annotate_timeline find_segments timeline tune_timeline",
     "data": "Annotations Clip ClipDataset ClipLoader TestView TrainView check_annotations read_annotations "
             "split_annotations write_annotations",

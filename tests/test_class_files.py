@@ -127,7 +127,8 @@ def test_one_function_reads_class_names():
         names = {getattr(call, "id", getattr(call, "attr", "")) for call in calls}
         users |= {f"{path.relative_to(ROOT / 'src/i3d')}:{name}" for name in names & {"class_names", "read_labels"}}
     assert users == {
-        "cli/models.py:class_names", "cli/run/predict.py:class_names", "cli/run/setup.py:class_names",
+        "cli/export.py:class_names", "cli/models.py:class_names", "cli/run/predict.py:class_names",
+        "cli/run/setup.py:class_names",
         "cli/run/network.py:class_names", "cli/run/stream.py:class_names", "cli/run/test.py:class_names",
         "data/class_files.py:read_labels", "data/formats/read.py:read_labels",
     }  # fmt: skip

@@ -91,9 +91,13 @@ COMMANDS = {  # all flags without their dashes
     "data pack": (
         "allow-outside background classes list-format list-fps multi-label out root shard-megabytes split ucf-fold"
     ),
-    "publish": "base-model json licence repository test",
+    "publish": "base-model exports json licence repository test",
     "push": "json message private",
     "convert": "classes force in-channels json partial recipe state",
+    "export": (
+        "calibrate calibration-windows classes dynamic-frames force frames input int8 json min-agreement recipe seed "
+        "softmax"
+    ),
     "models": "json",
     "models show": "json recipe",
     "benchmark data": (

@@ -131,7 +131,7 @@ def test_commands_of_bash_blocks_are_understood(words, tmp_path, monkeypatch):
         place.parent.mkdir(parents=True, exist_ok=True)
         if flag in ("--root", "--val-root"):
             place.mkdir(exist_ok=True)
-        elif place.suffix in (".csv", ".txt", ".yaml", ".pth", ".safetensors", ".json", ".eaf"):
+        elif place.suffix in (".csv", ".txt", ".yaml", ".pth", ".safetensors", ".json", ".eaf", ".onnx", ".xml"):
             place.write_text("base: i3d_rgb\n")
     _, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     assert bound.arguments
@@ -148,7 +148,7 @@ EXAMPLES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("script", EXAMPLES)
 def test_examples_run(script, workplace):
-    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {*EXAMPLES, "onnx_predict.py"}  # test_export.py
     result = run_here(["python", f"examples/{script}", *EXAMPLES[script]])
     assert result.returncode == 0, result.stderr
     assert result.stdout

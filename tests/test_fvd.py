@@ -162,6 +162,17 @@ def test_a_sample_is_bounded_and_even():
     assert whole.rows_ND[:, 0].tolist() == list(range(10))
 
 
+def test_a_sample_has_one_block_of_memory_for_many_clips():
+    """Blocks of single clips hindered the memory of the network from being used again: 0.8 to 2 MB a clip."""
+    rows = np.arange(2500, dtype=np.float32)[:, None]
+    sample = Sample(10_000)
+    for row in rows:
+        sample.add(row[None])
+    assert [len(block) for block in sample._blocks] == [1024] * 3
+    assert not np.shares_memory(sample._blocks[0], rows)
+    assert (sample.rows_ND == rows).all()
+
+
 def clip_of(shape, *, seed=8):
     """Two frames of noise; a third of each is white, so that means of equal pixels are met."""
     clip = np.random.default_rng(seed).integers(0, 256, (2, *shape, 3), dtype=np.uint8)

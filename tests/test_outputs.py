@@ -38,6 +38,7 @@ FILES = {  # command, option (empty: an argument): words of a command that would
     ("data split", "--out"): "clips.csv --out OUT.jsonl",
     ("data check", "--out"): "clips.csv --out OUT.csv",
     ("convert", ""): "inception_rgb_kinetics400 OUT.safetensors",
+    ("export", ""): "inception_rgb_kinetics400 OUT.onnx",
     ("benchmark model", "--out"): "r50 --out OUT.json",
 }
 RESUMED = [("predict", "--out"), ("test", "--out"), ("timeline", "--out")]

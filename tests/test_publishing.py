@@ -109,6 +109,19 @@ def test_a_model_goes_to_the_hub_and_comes_back(root, tmp_path):
     assert refused.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
+def test_exports_lie_beside_the_weights_and_give_the_same_scores(root, tmp_path):
+    result = run("publish", root / "run", tmp_path / "out", "--exports", "onnx,openvino")
+    assert result.returncode == 0, result.stderr
+    assert {"model.onnx", "model.xml", "model.bin"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert "model.onnx, model.xml, made by" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    words = ["predict", root / "secret clips" / "left_hand" / "0.mp4", "--json", "--device", "cpu", "--model"]
+    models = (root / "run", tmp_path / "out" / "model.onnx")
+    ours, exported = (json.loads(run(*words, model).stdout)[0]["predictions"] for model in models)
+    assert [one["label"] for one in exported] == [one["label"] for one in ours]
+    assert [one["score"] for one in exported] == pytest.approx([one["score"] for one in ours], abs=1e-5)
+
+
 def test_weights_that_were_changed_are_not_sent(root, tmp_path):
     shutil.copytree(root / "out", tmp_path / "out")
     with (tmp_path / "out" / "model.safetensors").open("r+b") as file:
@@ -125,6 +138,7 @@ def test_weights_that_were_changed_are_not_sent(root, tmp_path):
         (["{root}/run", "{root}/out"], "exists; its card may have been edited: name a new folder"),
         (["{root}/run", "{new}", "--repository", "waving"], "repository 'waving': has no owner; write owner/name"),
         (["{root}/run", "{new}", "--repository", "me/a b"], "write owner/name"),
+        (["{root}/run", "{new}", "--exports", "onx"], "exports 'onx': is not one of onnx, openvino"),
         (["{root}/run", "{new}", "--licence", "my own"], "licence 'my own': is no identifier of the hub"),
         (["{root}/run", "{new}/deeper/still"], "create it first"),
         (["{root}/run", ""], "is empty"),

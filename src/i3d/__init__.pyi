@@ -2,6 +2,7 @@ from . import data as data
 from . import diagnostics as diagnostics
 from . import evaluation as evaluation
 from . import explanations as explanations
+from . import exporting as exporting
 from . import features as features
 from . import finetuning as finetuning
 from . import inference as inference
@@ -22,6 +23,8 @@ from .errors import WeightsError as WeightsError
 from .evaluation.evaluate import evaluate as evaluate
 from .explanations.api import explain as explain
 from .explanations.explanation import Explanation as Explanation
+from .exporting.api import ExportResult as ExportResult
+from .exporting.api import export as export
 from .finetuning.finetune import finetune as finetune
 from .inference.predict_many import predict as predict
 from .inference.predict_many import predict_many as predict_many

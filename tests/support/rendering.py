@@ -7,6 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
+X265_ATTEMPTS = 3  # it crashes now and then
 BITS = 8
 
 
@@ -63,20 +64,28 @@ def encode(
     options_of |= {"codec": codec, "colours": colours, "muxer": muxer}
     if codec != "libx265" or not hasattr(os, "fork"):
         return _encode(path, frames, **options_of)
-    child = os.fork()
-    if child == 0:
-        try:
-            _encode(path, frames, **options_of)
-            os._exit(0)
-        except (av.error.FFmpegError, ValueError):
-            os._exit(1)  # as a container that does not take the codec
-        finally:
-            os._exit(2)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for _ in range(X265_ATTEMPTS):
+        code = _encode_in_child(path, frames, options_of)
+        if code >= 0:  # not killed by a signal
+            break
     if code == 1:
         raise ValueError(f"{path.name} cannot be encoded")
     assert code == 0, f"x265 ended with {code}"
     return path
+
+
+def _encode_in_child(path, frames, options):
+    """The exit code of a process that encodes: 1 for a container that does not take the codec, below 0 for a signal."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _encode(path, frames, **options)
+            os._exit(0)
+        except (av.error.FFmpegError, ValueError):
+            os._exit(1)
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _encode(path, frames, *, codec, fps, options, pix_fmt, stamps, container, colours, muxer):

@@ -123,7 +123,7 @@ def model(
     """
     check_network(name, options.recipe)
     axes = [
-        choices("--precision", options.precision, get_args(shared.Precision)),
+        choices("--precision", options.precision, get_args(shared.InferencePrecision)),
         numbers("--batch-size", options.batch_size, int, BATCH),
         numbers("--threads", options.threads, int, WORKERS),
         choices("--runtime", options.runtime, get_args(shared.Runtime)),

@@ -51,6 +51,7 @@ COMMANDS: Final = (  # name, where it is declared, section
     ("plot", "runs:plot_app", LEARN),
     ("data", "data:app", PREPARE),
     ("convert", "models:convert_app", PREPARE),
+    ("export", "export:app", PREPARE),
     ("publish", "publish:publish_app", PREPARE),
     ("push", "publish:push_app", PREPARE),
     ("models", "models:app", ABOUT),
@@ -72,6 +73,7 @@ ONE_PROCESS: Final = (
     "convert",
     "cache",
     "explain",
+    "export",
     "publish",
     "push",
 )

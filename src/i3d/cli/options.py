@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 else:
     FileOrName = str | Path  # always text, which the first type takes; shells complete files for the second
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
+InferencePrecision = Literal["fp32", "bf16", "fp16", "int8", "auto"]
 Runtime = Literal["torch", "compile", "openvino"]
 FlowMethod = Literal["tvl1", "dis", "farneback"]
 Modality = Literal["rgb", "flow"]
@@ -251,8 +252,8 @@ class ComputeOptions:
 
     device: Device = "auto"
 
-    precision: Precision = "fp32"
-    """Number format; auto is the fastest that the device has."""
+    precision: InferencePrecision = "fp32"
+    """Number format; auto is the fastest that the device has, but int8, which is for calibrated networks."""
 
     runtime: Runtime = "torch"
     """What runs the network; openvino needs `pip install 'i3d[export]'`."""

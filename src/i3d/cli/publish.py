@@ -33,6 +33,9 @@ def publish(
     base_model: Annotated[
         str | None, Parameter(group=MODEL, help="owner/name on the hub of the weights that it started from.")
     ] = None,
+    exports: Annotated[
+        str, Parameter(group=OUTPUT, help="Exports in the folder too, with commas: onnx, openvino.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Write a model as a folder for the model hub.
@@ -43,7 +46,17 @@ def publish(
     Examples:
       i3d publish my my-model --repository me/my-model --licence apache-2.0
     """
-    published = publishing.publish(model, out, repository=repository, test=test, licence=licence, base_model=base_model)
+    with output.ProgressBar("publish") as bar:
+        published = publishing.publish(
+            model,
+            out,
+            repository=repository,
+            test=test,
+            licence=licence,
+            base_model=base_model,
+            exports=[name.strip() for name in exports.split(",") if name.strip()],
+            on_progress=bar,
+        )
     for note in published.notes:
         log.warning("%s", note)
     output.print_result(published, output.print_published, json=json)

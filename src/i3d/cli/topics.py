@@ -67,7 +67,11 @@ TOPICS: Final = (
         "`i3d fvd real/ generated/`: the network of the original, published protocols, control of motion",
         "VideoMAE instead of I3D: use cd-fvd",
     ),
-    Topic("export", "`i3d convert my mine.safetensors`: one file", "ONNX, TensorRT: use `torch.onnx.export`"),
+    Topic(
+        "export",
+        "`i3d export my my.onnx`: ONNX, OpenVINO IR (.xml; `--int8`), torch.export (.pt2), all checked; `i3d convert`",
+        "TensorRT: build an engine from the .onnx with NVIDIA's trtexec",
+    ),
     Topic("model hub", "`i3d publish my out`: a folder with a model card, for i3d push (not tried online)"),
     Topic("server", "", "HTTP: use FastAPI with `i3d.Predictor`, or NVIDIA Triton"),
     Topic("web page", "`i3d test my --data clips.csv --report report.html`: a page of a test", "a demo: use Gradio"),

@@ -6,8 +6,9 @@ Letters in names: V views, T frames, H rows, W columns, C channels.
 
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from i3d.data.loading.view_stream import View, ViewSampler
 from i3d.diagnostics.model_description import recipe_and_weights
 from i3d.errors import InputError
+from i3d.exporting.engines import create_engine
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward
 from i3d.models.factory import build_network
@@ -32,6 +34,7 @@ from i3d.utils.device import ComputeConfig, Precision, Runtime, arithmetic_of, p
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.writer import write_video
+from i3d.weights.load import Weights
 
 MIN_ROUNDS: Final = 3
 CLIP_FRAMES: Final = 250  # of the rendered video to decode: 10 s at 25 fps
@@ -117,11 +120,10 @@ def measure_model(
     picked = pick_device(device)
     _check(configurations, picked, rounds)
     measured_recipe, weights = recipe_and_weights(name, recipe)
-    state = None if weights is None else weights.state
     measured_recipe = with_protocol(measured_recipe, protocol) if protocol else measured_recipe
     num_frames_V, decode_seconds = _decoding(measured_recipe, video)
     frames = max(num_frames_V)
-    runs = [_Run(measured_recipe, state, configuration, picked, frames) for configuration in configurations]
+    runs = [_Run(measured_recipe, weights, configuration, picked, frames) for configuration in configurations]
     _measure(runs, rounds, max_seconds, on_progress)
     per_view = view_gflops(measured_recipe, num_frames=frames)
     per_video = sum(view_gflops(measured_recipe, num_frames=number) for number in num_frames_V)
@@ -148,37 +150,50 @@ class _Run:
     def __init__(
         self,
         recipe: Recipe,
-        state: dict[str, torch.Tensor] | None,
+        weights: Weights | None,
         configuration: Configuration,
         device: torch.device,
         num_frames: int,
     ) -> None:
-        torch.manual_seed(0)
-        net = build_network(recipe.network).eval()
-        if state is not None:
-            net.load_state_dict(state)
         self.configuration, self.device, self.recipe, self.num_frames = configuration, device, recipe, num_frames
         self.seconds: list[float] = []  # of each round
         _, channels, _, height, width = view_shape(recipe)
-        shape = (configuration.batch, max(num_frames, net.min_frames), height, width, channels)
         compute = ComputeConfig(precision=configuration.precision, runtime=configuration.runtime)
-        self._engine = Engine.create(net, compute, device=device)
-        self._clips_VTHWC = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+        torch.manual_seed(0)
+        with _threads(configuration.threads):  # an exported file is opened with them
+            if weights is None:
+                self._engine = Engine.create(build_network(recipe.network).eval(), compute, device=device)
+            else:
+                self._engine = create_engine(weights, compute, device=device)
+        if self._engine.number_format == "int8":  # a file in int8 runs so with any precision
+            self.configuration = replace(configuration, precision="int8")
+        needs_weights = weights is not None and (weights.exported is not None or self.configuration.precision == "int8")
+        self.exported = weights if needs_weights else None
+        shape = (configuration.batch, max(num_frames, self._engine.min_frames), height, width, channels)
+        self._clips_VTHWC = torch.randint(0, 256, shape, dtype=torch.uint8, device=self._engine.device)
 
     def once(self) -> float:
         """The seconds of one batch, from uint8 to logits on the CPU."""
-        pre, threads = self.recipe.preprocessing, torch.get_num_threads()
-        torch.set_num_threads(self.configuration.threads or threads)
-        start = time.perf_counter()
-        try:
-            forward(self._engine, self._clips_VTHWC, pre).cpu()
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"{self.configuration.name}: out of memory on {self.device}; use a smaller --batch"
-            ) from error
-        finally:
-            torch.set_num_threads(threads)
-        return time.perf_counter() - start
+        with _threads(self.configuration.threads):
+            start = time.perf_counter()
+            try:
+                forward(self._engine, self._clips_VTHWC, self.recipe.preprocessing).cpu()
+            except torch.OutOfMemoryError as error:
+                raise InputError(
+                    f"{self.configuration.name}: out of memory on {self.device}; use a smaller --batch"
+                ) from error
+            return time.perf_counter() - start
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Inside the block, PyTorch computes in so many threads; 0: as before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(number or threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _measure(runs: Sequence[_Run], rounds: int, max_seconds: float, on_progress: ProgressCallback) -> None:
@@ -201,7 +216,8 @@ def _check(configurations: Sequence[Configuration], device: torch.device, rounds
     if not configurations or rounds < 1:
         raise InputError("a benchmark needs at least one configuration and one round")
     for c in configurations:
-        arithmetic_of(c.precision, device)
+        if c.precision != "int8":
+            arithmetic_of(c.precision, device)
         if c.batch < 1 or c.threads < 0:
             raise InputError(f"batch {c.batch}, threads {c.threads}: must be at least 1 and 0")
 
@@ -258,14 +274,14 @@ def _speeds(
 
 def _peak_of_process(run: _Run) -> float | None:
     """The peak memory of a configuration in MiB: of a separate process with PyTorch and the network."""
-    job = (run.recipe, None, run.configuration, run.device, run.num_frames)
+    job = (run.recipe, run.exported, run.configuration, run.device, run.num_frames)
     ((_, answer),) = run_jobs(_peak, [job], num_workers=1)  # the peak of one process never falls
     if isinstance(answer, WorkerDied):
         raise InputError(f"{run.configuration.name}: its process died ({answer.cause}), perhaps for lack of memory")
     return answer
 
 
-def _peak(job: tuple[Recipe, None, Configuration, torch.device, int]) -> float | None:
+def _peak(job: tuple[Recipe, Weights | None, Configuration, torch.device, int]) -> float | None:
     run = _Run(*job)
     run.once()
     if run.device.type == "cuda":

@@ -49,5 +49,5 @@ def recipe_and_weights(name: str, recipe: str | None) -> tuple[Recipe, Weights |
     """The recipe of a name, and its weights if it has any."""
     if (known := recipe_without_weights(name, recipe)) is not None:
         return known, None
-    weights = load_weights(name, recipe=recipe)
+    weights = load_weights(name, recipe=recipe, takes_exports=True)
     return weights.card.recipe, weights

@@ -91,7 +91,7 @@ def evaluate_protocols(
     """
     compute, options = compute or ComputeConfig(), options or EvaluationOptions()
     device = pick_device(local_device(compute.device))
-    weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe)
+    weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe, takes_exports=True)
     if not model_name:
         card = weights.card
         model_name = card.origin.get("source", card.recipe.name) if isinstance(model, Weights) else str(model)

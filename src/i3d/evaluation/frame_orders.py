@@ -113,7 +113,7 @@ def compare_frame_orders(
     options = options or EvaluationOptions()
     if len(options.protocols) > 1:
         raise InputError(f"frame orders: are compared by one protocol, {len(options.protocols)} are given; choose one")
-    weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe)
+    weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe, takes_exports=True)
     (protocol,) = options.protocols or select_protocols(weights)
     protocols = tuple(EvaluationProtocol(order, protocol.recipe, order) for order in all_orders)
     if OCCLUDED in orders:

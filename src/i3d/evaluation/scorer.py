@@ -18,7 +18,7 @@ from i3d.evaluation.metrics import Scores
 from i3d.evaluation.occlusion import Clip, OcclusionCurve, default_length, occlusion_curve
 from i3d.evaluation.result import ViewLogits
 from i3d.evaluation.scoring import sigmoid, softmax
-from i3d.models.engine.engine import Engine
+from i3d.exporting.engines import create_engine
 from i3d.models.engine.forward import forward_views, views_at_once
 from i3d.models.flops import view_shape
 from i3d.models.network import check_crop
@@ -28,7 +28,7 @@ from i3d.recipes.settings import ClipProtocol
 from i3d.utils.arguments import check_fields
 from i3d.utils.device import ComputeConfig
 from i3d.video.sampling import looped_indices
-from i3d.weights.load import Weights, build_model
+from i3d.weights.load import Weights
 
 FrameOrder = Literal["forward", "shuffled", "reversed", "frozen"]
 
@@ -96,10 +96,9 @@ class Scorer:
         longest = max(p.clip_len if isinstance(p, ClipProtocol) else p.max_window_frames for p in self.protocols)
         self.max_views = options.max_views or views_at_once(longest)
         clip_CTHW = view_shape(options.protocols[0].recipe)[1:]
-        net = build_model(weights)
+        self.engine = create_engine(weights, compute, device=device, clip_CTHW=clip_CTHW)
         for protocol in options.protocols:
-            check_crop(net, protocol.recipe.preprocessing)
-        self.engine = Engine.create(net, compute, device=device, clip_CTHW=clip_CTHW)
+            check_crop(self.engine.net, protocol.recipe.preprocessing)
 
     def __call__(
         self,

@@ -23,11 +23,12 @@ from i3d.data.content import file_stamp, signature_of_read
 from i3d.data.formats.inputs import VIDEO_SUFFIXES, expand_inputs, path_below
 from i3d.data.loading.view_stream import hash_of_source
 from i3d.errors import InputError, VideoError, check_not_empty
+from i3d.exporting.engines import create_engine
 from i3d.features.array_formats import FileFormat, check_format
 from i3d.features.crops import crop_names
 from i3d.features.extractor import FeatureExtractor, Stream, VideoFeatures
 from i3d.features.sidecar import FeatureFile, is_complete, write_features
-from i3d.models.engine.engine import Engine
+from i3d.models.factory import build_meta_network
 from i3d.models.network import check_crop
 from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod
@@ -40,7 +41,7 @@ from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import Limits
 from i3d.video.flow import BOUND
 from i3d.video.reader import open_video
-from i3d.weights.load import build_model, load_weights
+from i3d.weights.load import load_weights
 
 PACKAGES: Final = {"torch": torch, "opencv": cv2, "av": av, "numpy": np}  # the features depend on their versions
 
@@ -78,20 +79,20 @@ def load_extractor(
     for name, its_recipe, is_flow in ((model, recipe, False), (flow_model, flow_recipe, True)):
         if name is None:
             continue
-        loaded = load_weights(name, recipe=its_recipe, needs_classifier=False)
+        loaded = load_weights(name, recipe=its_recipe, needs_classifier=False, takes_exports=True)
         channels = loaded.card.recipe.network.in_channels
         if channels != (2 if is_flow else 3):
             takes = "optical flow" if channels == 2 else "RGB"
             todo = f"set it with {'--model' if is_flow else '--flow-model'}"
             raise InputError(f"{os.fspath(name)}: its network takes {takes} ({channels} channels); {todo}")
         method = (flow or loaded.card.recipe.flow) if is_flow else None
-        net, pre = build_model(loaded), loaded.card.recipe.preprocessing
+        net, pre = build_meta_network(loaded.card.recipe.network), loaded.card.recipe.preprocessing
         if settings.layer == POOLED:
             check_crop(net, pre, is_pooled=True)
         if method is not None:
             pre = pre.model_copy(update={"flow": method})
-        clip_CTHW = (net.settings.in_channels, max(settings.window, net.min_frames), pre.crop, pre.crop)
-        engine = Engine.create(net, compute, device=device, clip_CTHW=clip_CTHW)
+        clip_CTHW = (channels, max(settings.window, net.min_frames), pre.crop, pre.crop)
+        engine = create_engine(loaded, compute, device=device, clip_CTHW=clip_CTHW)
         streams.append(Stream(engine, pre, method))
         weights.append({"sha256": loaded.sha256, "recipe": loaded.card.recipe.name, "flow": method})
     if not streams:
@@ -103,9 +104,9 @@ def load_extractor(
         "settings": settings.model_dump(mode="json"),
         "preprocessing": [stream.preprocessing.model_dump(mode="json") for stream in streams],
         "precision": compute.precision or "fp32",
-        "arithmetic": streams[0].engine.arithmetic,
-        "runtime": compute.runtime,
-        "device": device.type,
+        "arithmetic": streams[0].engine.number_format,
+        "runtime": streams[0].engine.runtime,
+        "device": streams[0].engine.device.type,
         "flow_bound": BOUND if flow_model is not None else None,
         **({"crop_order": names} if len(names := crop_names(settings)) > 1 else {}),
         "versions": {"i3d": __version__} | {name: module.__version__ for name, module in PACKAGES.items()},

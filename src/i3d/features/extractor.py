@@ -79,6 +79,9 @@ class FeatureExtractor:
 
     def __post_init__(self) -> None:
         for stream in self.streams:
+            if not stream.engine.has_maps and self.settings.layer != POOLED:
+                what = f"an exported file has {POOLED} alone, and so has int8; give weights, in another precision"
+                raise InputError(f"layer {self.settings.layer!r}: {what}")
             known = endpoints(stream.engine.net)
             if self.settings.layer not in known:
                 raise InputError(f"layer {self.settings.layer!r}: this network has {', '.join(known)}")
@@ -238,6 +241,8 @@ class _Network:
     def _of_clips(self, clips_VTHWC: npt.NDArray[np.uint8]) -> Floats:
         """(V, C) or (V, T, H, W, C) float32 of uint8 clips; one at a time, so that no feature depends on its batch."""
         engine, clips = self.stream.engine, map(self._input, clips_VTHWC)
+        if not engine.has_maps:
+            return np.concatenate([engine.pooled(x_1CTHW).numpy() for x_1CTHW in clips])
         return np.concatenate([self._of_maps(engine.features(x_1CTHW, endpoint=self.layer)) for x_1CTHW in clips])
 
     def _input(self, clip_THWC: npt.NDArray[np.uint8]) -> torch.Tensor:

@@ -17,8 +17,8 @@ from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.view_stream import EndOfVideo, View, ViewSampler
 from i3d.errors import InputError, VideoError
 from i3d.evaluation.scoring import Average, VideoScores, average_views
+from i3d.exporting.engines import create_engine
 from i3d.inference.prediction import Prediction, Thresholds, best_labels
-from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward, forward_with_features, views_at_once
 from i3d.models.flops import view_shape
 from i3d.models.network import check_crop
@@ -30,7 +30,7 @@ from i3d.utils.distributed import local_device
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import Limits, Source
 from i3d.weights.familiarity import mean_of_crops
-from i3d.weights.load import build_model, load_weights
+from i3d.weights.load import load_weights
 from i3d.weights.pretrained import DEFAULT
 
 
@@ -120,8 +120,8 @@ class Predictor(VideoClassifier):
         `protocol` (10x3: clips x crops, or "windows": all frames) or `num_clips` replaces that of the recipe.
         """
         compute = compute or ComputeConfig()
-        self.device = pick_device(local_device(compute.device))
-        self.weights = load_weights(model, recipe=recipe, labels=labels)
+        device = pick_device(local_device(compute.device))
+        self.weights = load_weights(model, recipe=recipe, labels=labels, takes_exports=True)
         changed = with_views(self.weights.card.recipe, protocol=protocol, num_clips=num_clips)
         self.card = self.weights.card.model_copy(update={"recipe": changed})
         its_recipe, clip_CTHW = self.card.recipe, view_shape(self.card.recipe)[1:]
@@ -135,9 +135,9 @@ class Predictor(VideoClassifier):
         self.views_at_once = views_at_once(clip_CTHW[1])
         self.sampler = ViewSampler(its_recipe.protocol, its_recipe.preprocessing, clip_flow)
         self.streams = (self,)
-        net = build_model(self.weights)
-        check_crop(net, its_recipe.preprocessing)
-        self.engine = Engine.create(net, compute, device=self.device, clip_CTHW=clip_CTHW)
+        self.engine = create_engine(self.weights, compute, device=device, clip_CTHW=clip_CTHW)
+        self.device = self.engine.device
+        check_crop(self.engine.net, its_recipe.preprocessing)
 
     @property
     def protocol_line(self) -> str:

@@ -39,9 +39,9 @@ def same_padding(size: int, *, kernel: int, stride: int) -> tuple[int, int]:
     """TensorFlow's `SAME` padding (before, after); an odd total pads more after. 224, kernel 7, stride 2 -> (2, 3).
 
     It gives ceil(size / stride) outputs. PyTorch's own padding is symmetric and differs for even sizes and stride 2.
+    A size that an export leaves open gives padding that the exported graph computes.
     """
-    outputs = -(-size // stride)
-    total = max((outputs - 1) * stride + kernel - size, 0)
+    total = max(-size % stride + kernel - stride, 0)
     return total // 2, total - total // 2
 
 
@@ -94,6 +94,10 @@ class MaxPool3dSame(nn.Module):
             return max_pool_nonnegative_bf16(x_NCTHW, self.kernel_THW, self.stride_THW, pads_THW)
         if is_cpu_inference(x_NCTHW) and self.kernel_THW[0] > 1:
             return max_pool_by_axis(x_NCTHW, self.kernel_THW, self.stride_THW, pads_THW)
+        if torch.compiler.is_exporting():
+            # `ceil_mode` and padding as an attribute are for one T. The input is the output of a ReLU: 0 pads as well.
+            x_NCTHW = F.pad(x_NCTHW, [pad for side in reversed(pads_THW) for pad in side])
+            return F.max_pool3d(x_NCTHW, self.kernel_THW, self.stride_THW)
         before_THW = [before for before, _ in pads_THW]
         if pad_T is not None:
             x_NCTHW = F.pad(x_NCTHW, (0, 0, 0, 0, *pad_T), value=-math.inf) if any(pad_T) else x_NCTHW

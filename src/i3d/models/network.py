@@ -108,6 +108,15 @@ class VideoNetwork(nn.Module, ABC):
     def classify(self, inputs_NC: Tensor) -> Tensor:
         """Logits (N, K) of what the classifier takes, which `classifier_input` returns."""
 
+    def logits_and_pooled(self, clips_NCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, K) and `pooled` (N, C) of one pass over the clips."""
+        if not self.reads_maxima:
+            pooled_NC = self.pool(self.features(clips_NCTHW, endpoint=self.endpoints[-1]))
+            return self.classify(pooled_NC), pooled_NC
+        maps = self.maps(clips_NCTHW, self.maxima_of)
+        inputs_NC = torch.cat([roots_of_maxima(map_NCTHW) for map_NCTHW in maps], dim=1)
+        return self.classify(inputs_NC), self.pool(maps[-1])
+
     def endpoints_up_to(self, *endpoints: str) -> tuple[str, ...]:
         """The endpoints from the first to the last of the given ones. An unknown endpoint is a ValueError."""
         number = 0

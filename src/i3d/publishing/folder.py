@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d._version import __version__
-from i3d.errors import InputError, abridged, check_not_empty, printable
+from i3d.errors import InputError, abridged, check_not_empty, printable, quoted
 from i3d.evaluation.confusion import draw_confusion
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.evaluation.result_file import metrics_as_dict, read_evaluations
+from i3d.exporting import export
 from i3d.publishing.hub_names import check_licence, check_repository
 from i3d.publishing.model_card import CARD, CardFacts, write_card
+from i3d.recipes.settings import WindowProtocol
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import unfinished_folder, write_atomically
 from i3d.utils.outputs import file_sha256, output_folder
+from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.weights.checkpoint import Card, is_checkpoint, load_checkpoint
 from i3d.weights.familiarity import FEATURES
 from i3d.weights.hub import FILE
@@ -34,6 +37,7 @@ from i3d.weights.pretrained import PRETRAINED
 CONFIG: Final = "config.json"
 METRICS: Final = "metrics.json"
 CONFUSION: Final = "confusion.png"
+EXPORTS: Final = {"onnx": "model.onnx", "openvino": "model.xml"}
 TEST: Final = "test.json"  # the result that a run folder holds
 FORMAT: Final = "i3d published model"
 Tested = Sequence[tuple[Evaluation, Metrics]]
@@ -59,6 +63,8 @@ def publish(
     test: str | os.PathLike[str] | None = None,
     licence: str | None = None,
     base_model: str | None = None,
+    exports: Sequence[str] = (),
+    on_progress: ProgressCallback = ignore_progress,
 ) -> PublishedModel:
     """Write a model to the new folder `out`, ready for the model hub.
 
@@ -69,15 +75,21 @@ def publish(
         test: A result of `i3d test --out` (default: `test.json` of the run, if there is one).
         licence: An identifier of the hub, such as apache-2.0 (default: that of the checkpoint).
         base_model: `owner/name` of the hub whose weights the model started from.
+        exports: Files for other programs in the folder too: "onnx" (model.onnx), "openvino" (model.xml, model.bin);
+            of uint8 clips, compared with PyTorch as `i3d.export` does.
+        on_progress: Called while an export is compared.
 
     Raises:
-        InputError: for weights of another format, an existing folder, a test of other weights.
+        InputError: for weights of another format, an existing folder, a test of other weights, an export that differs.
     """
     check_not_empty(model=os.fspath(model))
     if repository is not None:
         check_repository("repository", repository)
     if base_model is not None:
         check_repository("base_model", base_model)
+    unknown = [name for name in exports if name not in EXPORTS]
+    if unknown:
+        raise InputError(f"exports {quoted(unknown[0])}: is not one of {', '.join(EXPORTS)}")
     target = _new_folder(out)
     weights = _checkpoint(os.fspath(model))
     tensors, card = load_checkpoint(weights)
@@ -95,6 +107,7 @@ def publish(
         base_model=base_model or "",
         num_parameters=sum(prod(shape) for shape in state_shapes(card.recipe.network).values()),
         num_features=len(tensors[FEATURES]) if FEATURES in tensors else 0,
+        exports=tuple(EXPORTS[export_name] for export_name in exports),
     )
     with unfinished_folder(target.parent) as temporary:
         whole = temporary / target.name
@@ -104,6 +117,10 @@ def publish(
         if tested:
             _write_metrics(whole, tested)
         write_card(whole / CARD, card, tested, facts)
+        for export_name in exports:
+            has_windows = isinstance(card.recipe.protocol, WindowProtocol)  # of any number of frames
+            file = whole / EXPORTS[export_name]
+            export(weights, file, input_dtype="uint8", dynamic_frames=has_windows, on_progress=on_progress)
         files = tuple(sorted(path.name for path in whole.iterdir()))
         _ = _new_folder(out)  # it may have come since
         whole.rename(target)

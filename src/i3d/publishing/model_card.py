@@ -36,6 +36,7 @@ class CardFacts:
     base_model: str  # owner/name; "": not on the hub
     num_parameters: int
     num_features: int  # training clips whose features are in the checkpoint
+    exports: tuple[str, ...] = ()  # names of files
 
 
 def write_card(path: Path, card: Card, tested: Sequence[tuple[Evaluation, Metrics]], facts: CardFacts) -> None:
@@ -45,6 +46,7 @@ def write_card(path: Path, card: Card, tested: Sequence[tuple[Evaluation, Metric
         "card": card,
         "facts": facts,
         "version": __version__,
+        "exports": facts.exports,
         "tests": [(evaluation, metrics, _confused(evaluation, metrics)) for evaluation, metrics in tested],
     }
     write_atomically(path, f"---\n{metadata}\n---\n\n{_render(values)}".encode())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.errors import InputError, WeightsError, abridged, first_line, printable
-from i3d.publishing.folder import CONFIG, CONFUSION, FORMAT, METRICS
+from i3d.publishing.folder import CONFIG, CONFUSION, EXPORTS, FORMAT, METRICS
 from i3d.publishing.hub_names import check_repository
 from i3d.publishing.model_card import CARD
 from i3d.utils.arguments import checks_types
@@ -16,7 +16,7 @@ from i3d.utils.outputs import file_sha256
 from i3d.weights.checkpoint import load_checkpoint
 from i3d.weights.hub import FILE
 
-SENT: Final = (FILE, CONFIG, CARD, METRICS, CONFUSION)  # what `publish` writes
+SENT: Final = (FILE, CONFIG, CARD, METRICS, CONFUSION, *EXPORTS.values(), "model.bin")  # what `publish` writes
 REQUIRED: Final = (FILE, CONFIG, CARD)
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.errors import InputError
+from i3d.exporting.engines import create_engine
 from i3d.inference.prediction import LabelScore, best_labels
-from i3d.models.engine.engine import Engine
 from i3d.models.network import check_crop
 from i3d.recipes.recipe import Recipe
 from i3d.timelines.scores import Scores, score_windows
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import local_device
-from i3d.weights.load import Weights, build_model, load_weights
+from i3d.weights.load import Weights, load_weights
 from i3d.weights.pretrained import DEFAULT
 
 ROUNDS: Final = 3  # timed passes of each way to run the network, after one that warms up
@@ -40,16 +40,15 @@ class WindowScorer:
     ) -> None:
         """`model`, `recipe` and `labels` are those of `load_model`. A network of flow is an InputError."""
         compute = compute or ComputeConfig()
-        self.weights: Weights = load_weights(model, recipe=recipe, labels=labels)
+        self.weights: Weights = load_weights(model, recipe=recipe, labels=labels, takes_exports=True)
         self.recipe: Recipe = self.weights.card.recipe
         if self.recipe.network.in_channels != 3:
             raise InputError(f"{model}: is a network of flow, which is not streamed; use i3d timeline on a recording")
         crop = self.recipe.preprocessing.crop
         clip_CTHW = None if frames is None else (3, frames, crop, crop)
         device = pick_device(local_device(compute.device))
-        net = build_model(self.weights)
-        check_crop(net, self.recipe.preprocessing)
-        self.engine = Engine.create(net, compute, device=device, clip_CTHW=clip_CTHW)
+        self.engine = create_engine(self.weights, compute, device=device, clip_CTHW=clip_CTHW)
+        check_crop(self.engine.net, self.recipe.preprocessing)
 
     def __call__(self, clips: list[npt.NDArray[np.uint8]], *, name: str) -> Scores:
         """Probabilities (W, K) of windows (T, H, W, C)."""

@@ -158,6 +158,26 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+@contextmanager
+def replacing_together(path: Path) -> Iterator[Path]:
+    """A temporary path of the same name to write to, with files beside it; at the end all get their names.
+
+    `path` is the last, and an older one is removed before: after a kill it is never there with files of another run. If
+    the block fails, everything is as before.
+    """
+    with unfinished_folder(path.parent) as folder:
+        yield folder / path.name
+        files = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
+        for file in files:
+            with file.open("rb+") as handle:
+                os.fsync(handle.fileno())
+        if len(files) > 1:
+            path.unlink(missing_ok=True)
+        for file in files:
+            file.replace(path.with_name(file.name))
+        _sync_folder(path.parent)
+
+
 def write_in_order(first: Path, first_content: bytes, second: Path, second_content: bytes) -> None:
     """Write two files, of which the second needs the first.
 

@@ -17,9 +17,11 @@ from i3d.utils.cache import Cache
 from i3d.utils.cores import num_cores
 from i3d.utils.device_names import check_device_name
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Arithmetic = Literal["fp32", "bf16", "fp16"]
+EngineArithmetic = Literal["fp32", "bf16", "fp16", "int8"]  # int8: of graphs of OpenVINO; what is not int8 is fp32
 Runtime = Literal["torch", "compile", "openvino"]
+EngineRuntime = Literal["torch", "compile", "openvino", "onnxruntime"]  # the last runs exported files only
 RUNTIMES: Final[tuple[Runtime, ...]] = get_args(Runtime)
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
@@ -86,6 +88,9 @@ def arithmetic_of(precision: Precision | None, device: torch.device) -> Arithmet
         if device.type == "cpu":
             return "bf16" if has_bf16() else "fp32"
         return "bf16" if _cuda_has_bf16(device) else "fp16"
+    if precision == "int8":
+        what = "is to predict, test, and extract features and timelines with networks that are calibrated"
+        raise InputError(f"precision int8: {what}; use --precision fp32, bf16 or auto here")
     if precision == "fp16" and device.type == "cpu":
         raise InputError("precision fp16: a CPU has no fast float16; use --precision bf16, fp32 or auto")
     if precision == "bf16" and device.type == "cuda" and not _cuda_has_bf16(device):
@@ -102,6 +107,12 @@ def _cuda_has_bf16(device: torch.device) -> bool:
 def has_bf16() -> bool:
     """Whether this processor has instructions for products of bfloat16: AMX, or AVX512-BF16."""
     return bool(_capabilities().get("amx_bf16") or _capabilities().get("avx512_bf16"))
+
+
+def has_int8() -> bool:
+    """Whether this processor has fast and exact products of int8: x86 with VNNI, or another architecture."""
+    has = _capabilities()
+    return not has.get("avx2") or bool(has.get("avx512_vnni") or has.get("avx_vnni") or has.get("amx_int8"))
 
 
 def has_amx() -> bool:

@@ -5,7 +5,7 @@ Letters in names: N, M clips, D numbers of a feature.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ DEGREE, OFFSET = 3, 1.0  # of the kernel of KID
 NUM_SUBSETS: Final = 100
 MAX_SUBSET: Final = 1000  # clips; as KID is reported
 NUM_SPLITS: Final = 5
+ROWS_OF_BLOCK: Final = 1024  # of a sample, stored together
 MIN_FOR_BIAS: Final = 8  # clips: quarters of a set have a covariance
 
 
@@ -198,27 +199,40 @@ def interval_around(value: float, draws: list[float]) -> tuple[float, float]:
 
 
 class Sample:
-    """At most `limit` rows of features that arrive one by one: each is as likely to be in it (Vitter 1985, R)."""
+    """At most `limit` rows of features that arrive one by one: each is as likely to be in it (Vitter 1985, R).
+
+    Rows are copied into large arrays. One small block of memory for each would lie between the large ones of the
+    network, which could then not be joined and used again: the process would grow with the number of clips.
+    """
 
     def __init__(self, limit: int, *, seed: int = 0) -> None:
         self._limit, self._rng = limit, np.random.default_rng(seed)
-        self._rows: list[Any] = []
+        self._blocks: list[npt.NDArray[np.float32]] = []
+        self._number = 0
         self.num_seen = 0
 
     def add(self, features_ND: npt.NDArray[np.float32]) -> None:
         """Add a batch (N, D)."""
         for row_D in features_ND:
             self.num_seen += 1
-            if len(self._rows) < self._limit:
-                self._rows.append(row_D)
+            if self._number < self._limit:
+                if self._number % ROWS_OF_BLOCK == 0:
+                    self._blocks.append(np.empty((ROWS_OF_BLOCK, len(row_D)), np.float32))
+                self._number += 1
+                self._store(self._number - 1, row_D)
             elif (place := int(self._rng.integers(self.num_seen))) < self._limit:
-                self._rows[place] = row_D
+                self._store(place, row_D)
+
+    def _store(self, place: int, row_D: npt.NDArray[np.float32]) -> None:
+        block, row = divmod(place, ROWS_OF_BLOCK)
+        self._blocks[block][row] = row_D
 
     @property
     def is_whole(self) -> bool:
         """Whether all rows are in it, in their order."""
-        return self.num_seen == len(self._rows)
+        return self.num_seen == self._number
 
     @property
     def rows_ND(self) -> npt.NDArray[np.float32]:
-        return np.stack(self._rows)
+        """The rows, as one array."""
+        return np.concatenate(self._blocks)[: self._number]

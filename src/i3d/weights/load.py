@@ -12,6 +12,7 @@ import torch
 from i3d._version import __version__
 from i3d.data.labels import dataset_labels, is_numbered, numbered_labels
 from i3d.errors import InputError, WeightsError, abridged, counted, printable, quoted
+from i3d.models.engine.exported import ExportedGraph
 from i3d.models.factory import NETWORKS, build_meta_network, build_network
 from i3d.models.inflate import inflate_weights
 from i3d.models.network import VideoNetwork
@@ -23,6 +24,7 @@ from i3d.utils.outputs import file_sha256
 from i3d.weights.addresses import digest_in_name, is_address
 from i3d.weights.checkpoint import Card, is_checkpoint, load_checkpoint
 from i3d.weights.detect import DetectedCheckpoint, detect_checkpoint
+from i3d.weights.exported import is_export, read_export
 from i3d.weights.familiarity import DISTANCES, FEATURES, Familiarity
 from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.shapes import differing_settings
@@ -34,6 +36,7 @@ State = dict[str, torch.Tensor]
 Shapes = Mapping[str, torch.Size]
 REPORT_KEY = "state_dict"  # of the load report in the origin of a card
 HEADLESS = "`i3d features` and `i3d train --init` take it, `i3d convert --partial` adds a random one"
+NO_WEIGHTS = "is an exported file, a graph without PyTorch weights; give the weights that it was made from"
 COUNTER = "num_batches_tracked"  # the batches of training that a batch norm has averaged over
 log = logging.getLogger("i3d")
 
@@ -70,6 +73,7 @@ class Weights:
     labels_from: str
     report: LoadReport
     familiarity: Familiarity | None = field(default=None, repr=False)  # of models of `i3d train` without a recipe
+    exported: ExportedGraph | None = None  # of an exported file, whose `state` is empty
 
     @property
     def incomplete(self) -> str:
@@ -106,18 +110,24 @@ def load_weights(
     state_key: str | None = None,
     partial: bool = False,
     needs_classifier: bool = True,
+    takes_exports: bool = False,
 ) -> Weights:
     """Load weights of any source. Every key of the file and of the network must match, or a WeightsError is raised.
 
     With `partial`, weights that are missing or of another shape are initialised at random (seed 0); if no classifier is
     needed, so is one that is missing. 2D networks are inflated, for `in_channels` other than RGB on request. Of several
-    state dicts in a file, `state_key` chooses one.
+    state dicts in a file, `state_key` chooses one. With `takes_exports`, an exported file is its graph, without a state
+    dict; else it is a WeightsError.
     """
     name = str(source)
     if name in PRETRAINED:
         return _load_own(PRETRAINED[name].path, recipe, labels, sha256=PRETRAINED[name].sha256)
     check_weights_name(name)
     path = weights_file(name)
+    if is_export(path):
+        if in_channels is not None or partial or state_key is not None or not takes_exports:
+            raise WeightsError(f"{name}: {NO_WEIGHTS}")
+        return _load_export(path, recipe, labels)
     if is_checkpoint(path):
         if in_channels is not None or partial or state_key is not None:
             raise InputError(f"{name}: is an i3d checkpoint already; --in-channels, --partial and --state do not apply")
@@ -139,6 +149,8 @@ def load_weights(
 def build_model(weights: Weights) -> VideoNetwork:
     """A network with these weights, in eval mode."""
     recipe = weights.card.recipe
+    if weights.exported is not None:
+        raise WeightsError(f"{weights.exported.path}: {NO_WEIGHTS}")
     model = build_meta_network(recipe.network)
     model.load_state_dict(weights.state, assign=True)
     model.recipe, model.labels, model.preprocessing = recipe, weights.card.labels, recipe.preprocessing
@@ -187,6 +199,23 @@ def _load_own(
     labels_from = "as given" if labels is not None else "in the file"
     digest = sha256 or file_sha256(path)
     return Weights(state, card, digest, "i3d checkpoint", recipe_from, labels_from, report, familiarity)
+
+
+def _load_export(path: Path, recipe: str | Recipe | None, labels: Sequence[str] | None) -> Weights:
+    """An exported file as weights without a state dict; its origin names the input of the graph."""
+    if recipe is not None:
+        raise InputError(f"{path}: its recipe is in it; leave --recipe out, or give the weights that it was made from")
+    record, graph, sha256 = read_export(path)
+    card = record.card
+    if labels is not None:
+        names = _checked(labels, card.recipe.network.num_classes)
+        _warn_of_renamed(path.name, card.labels, names)
+        card = card.model_copy(update={"labels": names})
+    card = card.model_copy(update={"origin": {**card.origin, **record.description}})
+    labels_from = "as given" if labels is not None else "in the file"
+    return Weights(
+        {}, card, sha256, f"exported {path.suffix}", "in the file", labels_from, LoadReport(()), exported=graph
+    )
 
 
 def _without_familiarity(

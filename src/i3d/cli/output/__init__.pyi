@@ -9,6 +9,7 @@ from .evaluations import (
     print_protocols,
 )
 from .explanations import print_explanation
+from .exported import print_export
 from .progress import ProgressBar
 from .published import print_published, print_pushed
 from .results import (
@@ -54,6 +55,7 @@ __all__ = [
     "print_description",
     "print_evaluation",
     "print_explanation",
+    "print_export",
     "print_extraction",
     "print_frame_orders",
     "print_fusion",

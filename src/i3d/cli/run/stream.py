@@ -75,7 +75,7 @@ def _scorer(
     """The network, and the settings with the stride that a budget chooses."""
     model, recipe = options.model.model or DEFAULT, options.model.recipe
     labels = None if options.classes is None else class_names(options.classes)
-    its_recipe = load_weights(model, recipe=recipe, labels=labels).card.recipe
+    its_recipe = load_weights(model, recipe=recipe, labels=labels, takes_exports=True).card.recipe
     cut = [windows_of(its_recipe, video, settings) for video in videos]
     for note in filter(None, (note for _, note in cut)):
         log.warning("%s", printable(note))

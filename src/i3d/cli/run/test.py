@@ -179,12 +179,12 @@ def _read_clips(options: TestOptions, *, multi_label: bool) -> Annotations:
 
 def _load(model: str, recipe: str | None, classes: str | None) -> Weights:
     """The weights. Where their classes have no names, those of `classes` are theirs, by number."""
-    weights = load_weights(model, recipe=recipe)
+    weights = load_weights(model, recipe=recipe, takes_exports=True)
     if classes is not None and is_numbered(weights.card.labels):
         names = class_names(classes)
         if len(names) == len(weights.card.labels):
             log.info("%s: its classes have no names; they get those of --classes, by number", printable(model))
-            weights = load_weights(model, recipe=recipe, labels=names)
+            weights = load_weights(model, recipe=recipe, labels=names, takes_exports=True)
     warn_if_incomplete(weights)
     return weights
 

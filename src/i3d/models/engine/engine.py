@@ -30,7 +30,7 @@ from i3d.models.engine.runtimes.task import (
 from i3d.models.network import VideoNetwork
 from i3d.models.prepack import fold_norms, prepack
 from i3d.utils.cache import Cache, use_inductor_cache
-from i3d.utils.device import Arithmetic, ComputeConfig, Runtime, arithmetic_of, pick_device, use_cores
+from i3d.utils.device import Arithmetic, ComputeConfig, EngineRuntime, arithmetic_of, pick_device, use_cores
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -44,11 +44,11 @@ class Engine:
     net: VideoNetwork = field(repr=False)
     device: torch.device
     arithmetic: Arithmetic
-    runtime: Runtime
+    runtime: EngineRuntime
     _plain: VideoNetwork = field(repr=False)  # float32, on the CPU: the source for compiling runtimes
     _cache: Cache = field(repr=False)
     _clip_CTHW: tuple[int, ...] | None = field(repr=False)
-    _used: set[Runtime] = field(default_factory=set, repr=False)
+    _used: set[EngineRuntime] = field(default_factory=set, repr=False)
     _compiled: dict[str, RunClips] = field(default_factory=dict, repr=False)  # by output, each at its first use
     _other_shapes: set[tuple[int, ...]] = field(default_factory=set, repr=False)  # each is logged once
 
@@ -83,18 +83,23 @@ class Engine:
         return cls(net, device, arithmetic, compute.runtime, plain, compute.cache, clip_CTHW)
 
     @property
+    def number_format(self) -> str:
+        """The number format of the convolutions: the arithmetic, or int8."""
+        return self.arithmetic
+
+    @property
     def requested(self) -> str:
         """The arithmetic, and the requested runtime if it is not PyTorch."""
-        return self.arithmetic + ("" if self.runtime == "torch" else f", --runtime {self.runtime}")
+        return self.number_format + ("" if self.runtime == "torch" else f", --runtime {self.runtime}")
 
     @property
     def description(self) -> str:
         """The arithmetic, and the runtimes used since `reset_used_runtimes` if not PyTorch alone."""
         used = sorted(self.used_runtimes, reverse=True) or [self.runtime]
-        return self.arithmetic + ("" if used == ["torch"] else f", {' and '.join(used)}")
+        return self.number_format + ("" if used == ["torch"] else f", {' and '.join(used)}")
 
     @property
-    def used_runtimes(self) -> frozenset[Runtime]:
+    def used_runtimes(self) -> frozenset[EngineRuntime]:
         """The runtimes that have run clips since `reset_used_runtimes`."""
         return frozenset(self._used)
 
@@ -115,6 +120,16 @@ class Engine:
     def dtype(self) -> torch.dtype:
         """The dtype of all activations before the classifier."""
         return DTYPES[self.arithmetic]
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether it takes uint8 clips (N, C, T, H, W) and normalises them itself."""
+        return False
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether `features` has the maps of all endpoints."""
+        return True
 
     @property
     def min_frames(self) -> int:

@@ -25,10 +25,15 @@ def views_at_once(num_frames: int) -> int:
 
 
 def network_input(net: VideoNetwork | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:
-    """Normalised float32 clips (V, C, T, H, W) of uint8 clips; those shorter than `min_frames` are looped."""
+    """Normalised float32 clips (V, C, T, H, W) of uint8 clips; those shorter than `min_frames` are looped.
+
+    For an engine that normalises they stay uint8.
+    """
     num_frames = clips_VTHWC.shape[1]
     if num_frames < net.min_frames:
         clips_VTHWC = clips_VTHWC[:, looped_indices(num_frames, length=net.min_frames)]
+    if isinstance(net, Engine) and net.normalizes:
+        return clips_VTHWC.permute(0, 4, 1, 2, 3)
     return normalize(clips_VTHWC, mean=pre.mean, std=pre.std)
 
 

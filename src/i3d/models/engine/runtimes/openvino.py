@@ -19,12 +19,12 @@ from torch import Tensor
 
 from i3d.errors import InputError
 from i3d.models.engine.runtimes.task import PACKAGES, CompileTask, NetworkOutput, RunClips, run_one_by_one
-from i3d.utils.device import Arithmetic
+from i3d.utils.device import Arithmetic, EngineArithmetic
 
 if TYPE_CHECKING:
     import openvino
 
-HINTS: Final[dict[Arithmetic, str]] = {"fp32": "f32", "bf16": "bf16"}
+HINTS: Final[dict[EngineArithmetic, str]] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of int8: all other layers
 
 
 def check(arithmetic: Arithmetic, device: torch.device) -> None:
@@ -34,6 +34,11 @@ def check(arithmetic: Arithmetic, device: torch.device) -> None:
         raise InputError(f"runtime openvino: needs {', '.join(missing)}; pip install 'i3d[export]'")
     if device.type != "cpu":
         raise InputError(f"runtime openvino: runs on CPUs, not on {device.type}; use --device cpu")
+    check_arithmetic(arithmetic)
+
+
+def check_arithmetic(arithmetic: Arithmetic) -> None:
+    """An InputError for an arithmetic that OpenVINO lacks on CPUs."""
     if arithmetic not in HINTS:
         raise InputError(f"runtime openvino: has no {arithmetic} on a CPU; use --precision fp32, or another runtime")
 
@@ -103,7 +108,7 @@ def to_onnx(task: CompileTask) -> bytes:
 @contextmanager
 def silence_exporter() -> Iterator[None]:
     """Silence the exporter, which warns about missing optional packages and logs its own steps."""
-    loggers = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

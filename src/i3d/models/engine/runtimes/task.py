@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from i3d.errors import InputError, first_line
 from i3d.models.network import VideoNetwork
 from i3d.utils.cache import Cache, cache_key
-from i3d.utils.device import Arithmetic, Runtime, instructions, processor
+from i3d.utils.device import Arithmetic, EngineRuntime, instructions, processor
 
 LOGITS: Final = "logits"
 POOLED: Final = "pooled"
@@ -72,7 +72,7 @@ class CompileTask:
 
     def key(self, *packages: str, **more: object) -> str:
         """The cache key of this task as compiled by these packages on this machine."""
-        versions = {name: importlib.metadata.version(name) for name in ("i3d", "torch", *packages)}
+        versions = package_versions(*packages)
         return cache_key(
             what=self.output, clip=self.clip_CTHW, machine=[processor(), instructions()], versions=versions, **more
         )
@@ -86,6 +86,11 @@ class CompileTask:
             with warn_if_unwritable():
                 self.cache.save_bytes(key, blob)
         return blob
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """The versions of i3d, PyTorch and these packages."""
+    return {name: importlib.metadata.version(name) for name in ("i3d", "torch", *packages)}
 
 
 @contextmanager
@@ -103,7 +108,7 @@ def run_one_by_one(run: RunClips) -> RunClips:
     return lambda clips_NCTHW: torch.cat([run(clip_1CTHW) for clip_1CTHW in torch.split(clips_NCTHW, 1)])
 
 
-def check_output(runtime: Runtime, task: CompileTask, run: RunClips, device: torch.device) -> RunClips:
+def check_output(runtime: EngineRuntime, task: CompileTask, run: RunClips, device: torch.device) -> RunClips:
     """Compare the output of `run` with PyTorch's, once per machine, and return `run`.
 
     A difference above `TOLERANCE` is an InputError.
@@ -132,11 +137,11 @@ def _difference(run: RunClips, task: CompileTask, device: torch.device) -> float
 
 
 @contextmanager
-def runtime_errors(runtime: Runtime) -> Iterator[None]:
+def runtime_errors(runtime: EngineRuntime, *, todo: str = "use --runtime torch") -> Iterator[None]:
     """Turn an error inside another runtime than PyTorch into an InputError that names the runtime."""
     try:
         yield
     except (InputError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise InputError(f"runtime {runtime}: does not work here ({first_line(error)}); use --runtime torch") from error
+        raise InputError(f"runtime {runtime}: does not work here ({first_line(error)}); {todo}") from error

@@ -1,0 +1,2 @@
+from .api import ExportResult as ExportResult
+from .api import export as export
