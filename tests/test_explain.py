@@ -19,7 +19,7 @@ from i3d.evaluation.occlusion import OcclusionCurve, hidden, no_motion, occlusio
 from i3d.explanations import ActivationMap, draw_explanation
 from i3d.explanations.animation import CurveAxes
 from i3d.explanations.grad_cam import grad_cam
-from i3d.explanations.layers import choose_layer
+from i3d.explanations.layers import choose_layer, map_shapes
 from i3d.explanations.perturbation import at_pixels, moved, perturbation_scores, ranks_of
 from i3d.models.engine.forward import network_input
 from i3d.recipes.settings import ClipProtocol, ResNetSettings, WindowProtocol
@@ -73,13 +73,13 @@ def explain(place, *words, model="one", expected=0):
 
 
 def rank_correlation(one, other):
-    """Spearman's, of equal numbers by their mean rank; 0 if one of both is constant."""
+    """Spearman's, of equal numbers by their mean rank."""
     ranks = []
     for values in (one.ravel(), other.ravel()):
         _, number, counts = np.unique(values, return_inverse=True, return_counts=True)
         ends = np.cumsum(counts)
         ranks.append(((ends - counts + ends - 1) / 2)[number])
-    return 0.0 if min(each.std() for each in ranks) == 0 else float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(*ranks)[0, 1])
 
 
 @needs_captum
@@ -91,19 +91,37 @@ def test_a_map_depends_on_the_weights(side):
     clip_1CTHW = network_input(net, torch.from_numpy(side[None]), recipe.preprocessing)
     with torch.inference_mode():
         target = int(net(clip_1CTHW).argmax())
-    first = grad_cam(net, clip_1CTHW, layer="Mixed_4f", target=target).values_THW
-    again = grad_cam(net, clip_1CTHW, layer="Mixed_4f", target=target).values_THW
+
+    def values():
+        return grad_cam(net, clip_1CTHW, layer="Mixed_4f", target=target).values_THW
+
+    first, trained = values(), {name: each.clone() for name, each in net.state_dict().items()}
     assert first.shape == (4, 14, 14)
-    assert rank_correlation(first, again) == pytest.approx(1)
-    random = torch.Generator().manual_seed(0)
-    for prefix in (net.head_prefix, *reversed(net.stages)):
-        for name, values in net.named_parameters():
-            if name.startswith(prefix):
-                order = torch.randperm(values.numel(), generator=random)
-                values.data = values.data.flatten()[order].view_as(values).clone()
-        if prefix in (net.head_prefix, "Mixed_5b.", "Conv3d_1a_7x7."):
-            changed = grad_cam(net, clip_1CTHW, layer="Mixed_4f", target=target).values_THW
-            assert rank_correlation(first, changed) < 0.5, prefix
+    assert rank_correlation(first, values()) == pytest.approx(1)
+    correlations = {"Mixed_5b.": [], "Conv3d_1a_7x7.": []}  # after the stages behind the map, and after all
+    for seed in range(4):
+        net.load_state_dict(trained)
+        random = torch.Generator().manual_seed(seed)
+        for prefix in (net.head_prefix, *reversed(net.stages)):
+            for name, each in net.named_parameters():
+                if name.startswith(prefix):
+                    order = torch.randperm(each.numel(), generator=random)
+                    each.data = each.data.flatten()[order].view_as(each).clone()
+            if prefix in correlations:
+                changed = values()
+                assert len(np.unique(changed)) > 50, prefix  # a constant map has no ranks
+                correlations[prefix].append(rank_correlation(first, changed))
+    assert max(map(abs, correlations["Mixed_5b."])) < 0.5, correlations  # 0.16
+    # one random network may have the bright border of `first`, or its opposite: -0.50, 0.62, 0.58, -0.55
+    assert max(map(abs, correlations["Conv3d_1a_7x7."])) < 0.8, correlations
+    assert abs(np.mean(correlations["Conv3d_1a_7x7."])) < 0.2, correlations  # 0.04
+
+
+@pytest.mark.parametrize("num_frames", [16, 64])
+def test_the_default_layer_of_the_shipped_network_is_mixed_4f(num_frames):
+    shapes = map_shapes(load_weights(DEFAULT).card.recipe.network, (1, 3, num_frames, 224, 224))
+    assert choose_layer(shapes, None, side=224) == "Mixed_4f"
+    assert shapes["Mixed_4f"] == (num_frames // 4, 14, 14)
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """The mathematics of FVD, its resizes against formulas written here, and its public reference values."""
 
+import hashlib
 import math
+from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -14,8 +16,9 @@ import i3d
 from i3d.errors import InputError
 from i3d.utils.device import ComputeConfig
 from i3d.video_distance import Moments, frechet_distance, fvd_protocol, kernel_distance
+from i3d.video_distance.clips import ClipReader, clip_starts
 from i3d.video_distance.embedding import load_embedder
-from i3d.video_distance.protocols import PRESETS, RESIZES
+from i3d.video_distance.protocols import PRESETS, RESIZES, FvdProtocol
 from i3d.video_distance.resizing import resize_clip, shrink_antialiased
 from i3d.video_distance.statistics import (
     Sample,
@@ -279,18 +282,43 @@ def test_uint8_and_the_same_values_as_floats_are_resized_alike():
         assert (resize_clip(clip, resize) == resize_clip(clip.astype(np.float32), resize)).all()
 
 
-def test_each_preset_is_a_protocol_with_its_source():
-    for name, make in PRESETS.items():
-        assert make().name == name
-        assert fvd_protocol(name) == make()
-        assert len(make.__doc__) > 50
-    style = [fvd_protocol(name) for name in ("stylegan-v", "stylegan-v-128", "stylegan-v-128-by-8")]
-    assert [(one.frames, one.stride, one.span) for one in style] == [(16, 1, 16), (128, 1, 128), (16, 8, 121)]
-    assert {(one.covariance, one.clips, one.clips_of("generated"), one.max_clips) for one in style} == {
-        ("n", "random", "first", 2048)
-    }
-    assert fvd_protocol("cd-fvd").covariance == "n"
-    assert {fvd_protocol(name).covariance for name in ("original", "videogpt", "common-metrics")} == {"n-1"}
+PROTOCOLS = {  # frames, stride, clips, generated clips, max clips, resize, resolution, covariance
+    "original": (16, 1, "first", None, None, "stretch-tf1", 256, "n-1"),
+    "stylegan-v": (16, 1, "random", "first", 2048, "stretch", 256, "n"),
+    "stylegan-v-128": (128, 1, "random", "first", 2048, "stretch", 256, "n"),
+    "stylegan-v-128-by-8": (16, 8, "random", "first", 2048, "stretch", 256, "n"),
+    "videogpt": (16, 1, "random", None, None, "short-side", 256, "n-1"),
+    "common-metrics": (16, 1, "first", None, None, "short-side", 256, "n-1"),
+    "cd-fvd": (16, 1, "random", None, None, "twice", 256, "n"),
+}
+
+
+def test_each_preset_has_the_values_of_its_source():
+    fields = "frames", "stride", "clips", "generated_clips", "max_clips", "resize", "resolution", "covariance"
+    presets = {name: make() for name, make in PRESETS.items()}
+    assert {name: tuple(getattr(one, each) for each in fields) for name, one in presets.items()} == PROTOCOLS
+    assert {*FvdProtocol.model_fields} == {*fields, "name", "features"}
+    for name, one in presets.items():
+        assert (one.name, one.features) == (name, "logits")
+        assert fvd_protocol(name) == one
+        assert len(PRESETS[name].__doc__) > 50
+    assert fvd_protocol("stylegan-v-128-by-8").span == 121
+
+
+@pytest.mark.parametrize("clips", ["first", "random", "all"])
+def test_the_clips_of_a_video_begin_where_its_protocol_places_them(clips):
+    """Random ones at every place from 0 to the last, as often at each."""
+    protocol, places = fvd_protocol(frames=10, clips=clips), 5
+    starts = Counter[tuple[int, ...]]()
+    for number in range(500):
+        digest = hashlib.sha256(b"%d" % number).hexdigest()
+        starts[tuple(clip_starts(10 + places - 1, ClipReader("real", protocol, None, None), digest))] += 1
+    if clips == "random":
+        assert {*starts} == {(first,) for first in range(places)}
+        assert all(70 < number < 130 for number in starts.values()), starts  # 100 each, 3.4 standard deviations
+    else:
+        assert {*starts} == {(0,)}
+    assert clip_starts(9, ClipReader("real", protocol, None, None), "0" * 64) == []
 
 
 def test_a_changed_protocol_names_its_changes():

@@ -1,7 +1,9 @@
 """`i3d fvd` and `i3d.fvd` on sets of every kind: what is read, cached, warned of and refused."""
 
 import json
+import re
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,6 +16,10 @@ from i3d.features.extractor import Row, VideoFeatures
 from i3d.features.sidecar import FeatureFile, write_features
 from i3d.video import open_video
 from i3d.video_distance import fvd_protocol
+from i3d.video_distance.embed_set import EmbeddedSet
+from i3d.video_distance.report import _comparability
+from i3d.video_distance.resizing import shrink_antialiased
+from i3d.video_distance.statistics import Sample
 from support.commands import run
 from support.finetuning_runs import save_tiny
 from support.rendering import encode, numbered_frame, render
@@ -66,7 +72,7 @@ def test_the_command_prints_the_value_and_the_whole_protocol_in_one_line(place, 
     assert result.returncode == 0
     lines = result.stdout.splitlines()
     assert lines[0].startswith("Frechet distance of the logits of another network (not FVD) ")
-    assert "(95 % interval " in lines[0]
+    assert "(95 % interval of this biased value " in lines[0]
     assert lines[1].startswith("Kernel distance of the same features ")
     assert "if each generated clip has shuffled frames" in lines[2]
     assert "if each generated clip has its middle frame repeated" in lines[3]
@@ -74,7 +80,7 @@ def test_the_command_prints_the_value_and_the_whole_protocol_in_one_line(place, 
     wanted = fvd(place / "real", place / "generated")
     digest = wanted.protocol["network_sha256"]
     assert lines[4] == (
-        f"protocol: original, changed: frames 10; network {model} {digest[:12]}, fp32; 400 logits before softmax; "
+        f"protocol: original, changed: frames 10; network {model} {digest[:12]}, fp32; 24 logits before softmax; "
         "10 frames, stride 1; the first clip of each video; stretched to 224 x 224, bilinear without half-pixel "
         "centres; range 2 x / 255 - 1; covariance over N-1; 4 clips (matroska ffv1) real and 4 clips "
         f"(matroska ffv1) generated; seed 0; real set {wanted.real.sha256[:12]}"
@@ -124,14 +130,54 @@ def test_features_are_compared_without_a_network(tmp_path):
     one, other = rng.standard_normal((2, 50, 400)).astype(np.float32)
     np.save(tmp_path / "one.npy", one)
     wanted = i3d.fvd(one, other)
-    assert wanted.metric == "FVD"
-    assert wanted.protocol["network"] is None
-    assert "no network" in wanted.protocol_line
+    assert wanted.metric == "FVD (if these are logits of the reference network)"
+    assert wanted.kernel_name == "KVD (if these are logits of the reference network)"
+    nothing = {"network", "frames", "stride", "clips", "resize", "resolution", "range"}
+    assert {wanted.protocol[name] for name in nothing} == {None}
+    assert "no network; features of 400 numbers; covariance over N-1; 50 clips" in wanted.protocol_line
     assert i3d.fvd(tmp_path / "one.npy", other).value == wanted.value
     assert any("features of unknown protocol" in warning for warning in wanted.warnings)
     assert "both sets are features: no network runs, and of the protocol only the covariance applies" in wanted.warnings
     assert i3d.fvd(one, one.copy()).value < 1e-3
-    assert i3d.fvd(one[:, :24], other[:, :24]).metric == "Frechet distance of features of 24 numbers (not FVD)"
+    narrow = i3d.fvd(one[:, :24], other[:, :24])
+    assert narrow.metric == "Frechet distance of features of 24 numbers (not FVD)"
+    assert "no network; features of 24 numbers; covariance" in narrow.protocol_line
+
+
+def test_of_features_only_the_first_rows_are_taken():
+    one, other = np.random.default_rng(0).standard_normal((2, 2060, 400)).astype(np.float32)
+    style = i3d.fvd(one, other[:2048], protocol="stylegan-v")
+    assert style.value == i3d.fvd(one[:2048], other[:2048], protocol="stylegan-v").value
+    assert (style.real.clips, style.real.left_out) == (2048, 12)
+    assert "real: 12 rows are left out behind the first 2,048 clips" in style.warnings
+    assert "features of 400 numbers, at most 2,048 rows of a set; covariance over N; 2,048 clips" in style.protocol_line
+    assert i3d.fvd(one, other, protocol=fvd_protocol(max_clips=9)).value == i3d.fvd(one[:9], other[:9]).value
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"model": "no/such/model"}, "model no/such/model"),
+        ({"mixed_sizes": True}, "mixed_sizes"),
+        ({"protocol": fvd_protocol(frames=10, stride=2)}, "frames 10, stride 2"),
+        ({"protocol": fvd_protocol(resize="short-side")}, "resize short-side"),
+        ({"protocol": fvd_protocol("cd-fvd", resolution=64)}, "resolution 64"),
+        ({"protocol": fvd_protocol("stylegan-v", clips="all")}, "clips all"),
+    ],
+)
+def test_options_that_cannot_act_on_features_are_refused(options, what):
+    with pytest.raises(InputError, match=f"^{what}: both sets are features, on which only covariance, max_clips, "):
+        i3d.fvd(*np.zeros((2, 3, 400), np.float32), **options)
+
+
+def test_features_beside_clips_are_fvd_under_a_condition_and_other_networks_are_named(fvd):
+    """The network of the tests gives 24 numbers; as the reference network it gives the name of the metric."""
+    rows = np.random.default_rng(0).standard_normal((3, 24)).astype(np.float32)
+    assert fvd(CLIPS, rows).metric == "Frechet distance of the logits of another network (not FVD)"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("i3d.video_distance.embedding.Embedder.is_reference", True)
+        assert fvd(CLIPS, rows).metric == "FVD (if these are logits of the reference network)"
+        assert fvd(CLIPS, CLIPS).metric == "FVD"
 
 
 def write_rows(folder, name, rows, **settings):
@@ -218,7 +264,7 @@ def test_what_makes_sets_incomparable_is_warned_of(place, fvd, tmp_path):
         render(tmp_path / f"{k}.mp4", num_frames=12, fps=12)
     text = "\n".join(fvd(place / "real", tmp_path, protocol=fvd_protocol(frames=FRAMES, max_clips=3)).warnings)
     assert "frame rates differ: real 25 fps and generated 12 fps; frames are compared by number, so that" in text
-    assert "the generated set is compressed (mp4 h264), the real one is not: compression alone gives a distance" in text
+    assert "compressed clips differ: real none, generated 100 % h264; compression alone gives a distance" in text
     assert "real: 1 video is left out behind the first 3 clips" in text
     assert "both sets have the same videos" in "\n".join(fvd(place / "real", place / "real").warnings)
     shared = [place / "real" / "0.mkv", *(place / "generated" / f"{k}.mkv" for k in range(2))]
@@ -234,6 +280,25 @@ def test_what_makes_sets_incomparable_is_warned_of(place, fvd, tmp_path):
     assert any("clips have 2 sizes (64 x 48, 40 x 40)" in w for w in fvd(mixed, array_of(3), mixed_sizes=True).warnings)
 
 
+@pytest.mark.parametrize(
+    ("real", "generated", "warning"),
+    [
+        ({"array": 2047, "mp4 h264": 1}, {"mp4 h264": 2048}, "compressed clips differ: real 0.0488 % h264, generated"),
+        ({"array": 4}, {"png": 3, "matroska ffv1": 1}, ""),
+        ({"mp4 h264": 90, "array": 10}, {"mp4 h264": 94, "array": 6}, ""),
+        ({"mp4 h264": 90, "array": 10}, {"mp4 h264": 96, "array": 4}, "compressed clips differ: real 90 % h264, "),
+        ({"avi mjpeg": 4}, {"mp4 h264": 4}, "codecs differ: real 100 % mjpeg, generated 100 % h264; compression alone"),
+        ({"matroska h264": 4}, {"mp4 h264": 4}, ""),
+        ({}, {"mp4 h264": 4}, ""),
+    ],
+)
+def test_compression_is_compared_by_fractions_and_codecs(real, generated, warning):
+    sets = (EmbeddedSet("", {}, Sample(2), encodings=Counter(each)) for each in (real, generated))
+    warnings = _comparability(*sets)
+    assert len(warnings) == bool(warning)
+    assert "".join(warnings).startswith(warning)
+
+
 def test_random_clips_depend_on_the_seed_and_the_content_alone(place, fvd, tmp_path):
     protocol = fvd_protocol(frames=FRAMES, clips="random")
     values = [fvd(place / "real", place / "generated", protocol=protocol, seed=seed).value for seed in (0, 0, 1, 2)]
@@ -244,6 +309,19 @@ def test_random_clips_depend_on_the_seed_and_the_content_alone(place, fvd, tmp_p
     assert result.spread_of_runs == pytest.approx(np.std(result.runs, ddof=1))
     backwards = [place / "real" / f"{k}.mkv" for k in (3, 2, 1, 0)]
     assert fvd(backwards, place / "generated", protocol=protocol).value == pytest.approx(values[0], rel=1e-9)
+
+
+def test_files_are_resized_twice_by_cd_fvd_and_arrays_once(place, fvd):
+    """A file, against its frames that `shrink_antialiased` has resized before; the two differ from one resize."""
+    protocol = fvd_protocol("cd-fvd", frames=FRAMES, clips="first", resolution=32)
+    clips = np.stack([decoded(place / "generated" / f"{k}.mkv") for k in range(4)])
+    shrunk = np.stack([shrink_antialiased(clip, 32) for clip in clips])
+    of_files, of_shrunk, of_arrays = (
+        fvd(place / "real", generated, protocol=protocol, mixed_sizes=True).value
+        for generated in (place / "generated", shrunk, clips)
+    )
+    assert of_files == pytest.approx(of_shrunk, rel=1e-9)
+    assert of_files != pytest.approx(of_arrays, rel=1e-3)
 
 
 def test_all_clips_of_a_video_lie_end_to_end(fvd):
@@ -311,6 +389,15 @@ def test_what_is_no_set_is_refused_in_one_line(fvd, name, tmp_path, monkeypatch)
     assert "\n" not in str(error.value)
 
 
+def test_floats_that_are_hardly_below_0_are_warned_of(fvd):
+    """[0, 1] after a cubic resize: one value below 0 does not make it [-1, 1]."""
+    cubic = HALF.astype(np.float32)
+    cubic[1, 0, 0, 0, 0] = -0.003
+    start = r"\(real array\): its floats are from -0.003 to [01.]+\d*, none below -0.5, as of \[0, 1\]; pass uint8"
+    assert any(re.match(start, warning) for warning in fvd(cubic, 2 * HALF - 1).warnings)
+    assert not any("its floats" in warning for warning in fvd(2 * HALF - 1, 2 * HALF - 1).warnings)
+
+
 def test_sizes_that_differ_between_the_sets_are_refused(fvd):
     with pytest.raises(
         InputError, match=r"generated array.*is 60 x 48, .*real array.* 64 x 48; give clips of one size"
@@ -334,6 +421,20 @@ def test_options_that_make_no_sense_are_refused(fvd, name):
     options, message = OPTIONS[name]
     with pytest.raises(InputError, match=message):
         fvd(CLIPS, CLIPS, **options)
+
+
+def test_a_bootstrap_of_too_many_clips_is_refused_before_the_network_runs(fvd, monkeypatch):
+    many, message = (
+        np.zeros((10_001, FRAMES, 1, 1, 3), np.uint8),
+        r"has 10,001 clips or videos, a bootstrap takes 10,000",
+    )
+    monkeypatch.setattr("i3d.video_distance.api.load_embedder", None)  # any call fails
+    with pytest.raises(InputError, match=message):
+        fvd(many, CLIPS, bootstrap=20)
+    with pytest.raises(InputError, match=message):
+        i3d.fvd(*np.zeros((2, 10_001, 4), np.float32), bootstrap=20)
+    with pytest.raises(TypeError):
+        fvd(many, CLIPS, bootstrap=20, protocol=fvd_protocol(frames=FRAMES, max_clips=10_000))
 
 
 def test_networks_of_other_values_are_refused(tmp_path, fvd):

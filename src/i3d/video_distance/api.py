@@ -12,7 +12,7 @@ from i3d.utils.device import ComputeConfig, Precision
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import Limits
 from i3d.video_distance.clips import ClipReader, Order
-from i3d.video_distance.embed_set import EmbeddedSet, SizeCheck, embed_set
+from i3d.video_distance.embed_set import MAX_SAMPLE, EmbeddedSet, SizeCheck, embed_set
 from i3d.video_distance.embedding import Embedder, load_embedder
 from i3d.video_distance.feature_files import FeatureSource, check_same_origin, check_widths
 from i3d.video_distance.protocols import FvdProtocol, fvd_protocol
@@ -130,8 +130,8 @@ def compute_fvd(
     interval = _interval(value, *sets, protocol, options, on_progress)
     kernel = kernel_distance(*(one.sample.rows_ND for one in sets), seed=options.seed)
     summaries = [_summary(one, other, protocol, options) for one, other in (sets, sets[::-1])]
-    width = sets[0].sample.rows_ND.shape[1] if embedder is None else None
-    metric = metric_name(protocol, embedder, width)
+    width = sets[0].sample.rows_ND.shape[1]
+    metric = metric_name(protocol, embedder, width=width, has_features=any(one.origin for one in sets))
     warnings = [
         *video_notes(sets),
         *set_warnings(protocol, *sets, sizes),
@@ -154,7 +154,7 @@ def compute_fvd(
         real=summaries[0],
         generated=summaries[1],
         protocol=protocol_record(protocol, embedder, seed=options.seed, mixed_sizes=options.mixed_sizes),
-        protocol_line=protocol_line(protocol, embedder, summaries[0], summaries[1], seed=options.seed),
+        protocol_line=protocol_line(protocol, embedder, *summaries, width=width, seed=options.seed),
         warnings=(*notes, *warnings),
     )
 
@@ -175,16 +175,43 @@ def _embedder(
         raise InputError(
             f"{features[-1].name}: has features, no frames to shuffle; leave --control out, or give videos"
         )
-    if len(features) == len(sources) and options.runs > 1:
-        raise InputError(f"runs {options.runs}: both sets are features, of which nothing is drawn; use --bootstrap")
+    if len(features) == len(sources):
+        _check_features(protocol, options, model)
     for side, source in sources.items():
         if isinstance(source, ClipSource) and source.is_once and options.runs > 1:
             raise InputError(f"{side}: an iterator is read once, for {options.runs} runs; pass a list")
+    if options.bootstrap:
+        _check_bootstrap(sources, protocol)
     if len(features) == len(sources):
         return None
     embedder = load_embedder(model, protocol, compute)
     check_widths(features, features=protocol.features, num_logits=embedder.num_features)
     return embedder
+
+
+def _check_features(protocol: FvdProtocol, options: FvdOptions, model: str | os.PathLike[str]) -> None:
+    """An InputError for options that cannot act on two sets of features."""
+    if options.runs > 1:
+        raise InputError(f"runs {options.runs}: both sets are features, of which nothing is drawn; use --bootstrap")
+    ignored = [f"model {printable(os.fspath(model))}"] if os.fspath(model) != DEFAULT else []
+    ignored += ["mixed_sizes"] if options.mixed_sizes else []
+    ignored += protocol.not_of_features
+    if ignored:
+        what = "both sets are features, on which only covariance, max_clips, bootstrap and seed act"
+        raise InputError(f"{', '.join(ignored)}: {what}; leave this out, or give videos")
+
+
+def _check_bootstrap(sources: Mapping[str, ClipSource | FeatureSource], protocol: FvdProtocol) -> None:
+    """An InputError for a set of more videos than a bootstrap takes; that of an iterator is known at its end."""
+    for source in sources.values():
+        number = source.number if isinstance(source, ClipSource) else len(source.rows_ND)
+        if number is not None and min(number, protocol.max_clips or number) > MAX_SAMPLE:
+            raise _too_many(source.name, number)
+
+
+def _too_many(name: str, number: int) -> InputError:
+    what = f"has {number:,} clips or videos, a bootstrap takes {MAX_SAMPLE:,}"
+    return InputError(f"{name}: {what}; leave --bootstrap out, or set --max-clips {MAX_SAMPLE}")
 
 
 def _embed_both(
@@ -202,7 +229,9 @@ def _embed_both(
         reader = None
         if embedder is not None:
             reader = ClipReader(side, protocol, embedder, compute.cache, options.seed, orders, options.limits)
-        sets[side] = embed_set(source, reader, sizes, seed=options.seed, on_progress=on_progress)
+        sets[side] = embed_set(
+            source, reader, sizes, max_clips=protocol.max_clips, seed=options.seed, on_progress=on_progress
+        )
     return sets, sizes
 
 
@@ -224,8 +253,7 @@ def _interval(
         return None
     for one in (real, generated):
         if not one.sample.is_whole:
-            many = f"{one.number:,} clips, a bootstrap takes {len(one.sample.rows_ND):,}"
-            raise InputError(f"{one.name}: has {many}; leave --bootstrap out, or set --max-clips")
+            raise _too_many(one.name, one.number)
     draws: list[float] = []
     features = real.sample.rows_ND, generated.sample.rows_ND
     for draw in bootstrap_values(*features, options.bootstrap, divisor=protocol.covariance, seed=options.seed):

@@ -15,6 +15,7 @@ from i3d.errors import InputError
 
 CHANNELS: Final = 3
 TOLERANCE: Final = 1e-3  # beyond [-1, 1], as in the reference code
+LOWEST: Final = -0.5  # values of [-1, 1] go below this, unless all frames are bright
 TODO: Final = "pass uint8 from 0 to 255, or floats scaled to [-1, 1] (2 x - 1 of [0, 1])"
 
 
@@ -80,6 +81,13 @@ class ValueRange:
         """At the end of the set: an InputError if it has floats and none of them is below 0."""
         if self.low >= 0 and np.isfinite(self.low):
             raise self._error(self.name)
+
+    @property
+    def warning(self) -> str:
+        """Why floats that pass may be [0, 1] all the same, as after a cubic resize; "": they are not."""
+        if not LOWEST < self.low < 0:
+            return ""
+        return f"its floats are from {self.low:g} to {self.high:g}, none below {LOWEST:g}, as of [0, 1]; {TODO}"
 
     def _error(self, name: str) -> InputError:
         return InputError(f"{name}: its floats are from {self.low:g} to {self.high:g}, which is not [-1, 1]; {TODO}")

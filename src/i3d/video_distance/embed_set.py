@@ -42,7 +42,7 @@ class EmbeddedSet:
     moments: dict[Order, Moments]
     sample: Sample
     num_videos: int = 0
-    num_unread: int = 0  # videos behind the last clip of `max_clips`
+    num_unread: int = 0  # videos, or rows of features, behind the last clip of `max_clips`
     short: list[tuple[str, int]] = field(default_factory=list)  # videos without a clip, with their frames
     errors: list[str] = field(default_factory=list)  # of videos that cannot be read
     encodings: Counter[str] = field(default_factory=Counter)  # clips of each
@@ -64,9 +64,14 @@ class EmbeddedSet:
         return hashlib.sha256(b"".join(sorted(self.digests))).hexdigest()
 
     @property
-    def compressed(self) -> set[str]:
-        """The encodings of its clips that lose quality, as far as their names show."""
-        return {name for name in self.encodings if LOSSLESS.isdisjoint(name.split())}
+    def compressed(self) -> dict[str, float]:
+        """The fraction of its clips of each codec that loses quality, as far as the names show."""
+        fractions: dict[str, float] = {}
+        for name, number in self.encodings.items():
+            if LOSSLESS.isdisjoint(name.split()):
+                codec = name.split()[-1]  # behind the container, which changes no pixel
+                fractions[codec] = fractions.get(codec, 0.0) + number / self.encodings.total()
+        return fractions
 
 
 @dataclass
@@ -94,12 +99,16 @@ def embed_set(
     reader: ClipReader | None,
     sizes: SizeCheck,
     *,
+    max_clips: int | None = None,
     seed: int = 0,
     on_progress: ProgressCallback = ignore_progress,
 ) -> EmbeddedSet:
-    """The statistics of a set. Fewer than 2 clips, and clips that differ in size or range, are an InputError."""
+    """The statistics of a set; of features, those of the first `max_clips` rows.
+
+    Fewer than 2 clips, and clips that differ in size or range, are an InputError.
+    """
     if isinstance(source, FeatureSource):
-        return _of_features(source, seed)
+        return _of_features(source, max_clips, seed)
     assert reader is not None
     embedded = EmbeddedSet(source.name, {order: Moments() for order in reader.orders}, Sample(MAX_SAMPLE, seed=seed))
     values, stage = ValueRange(source.name), f"{reader.side} set"
@@ -115,17 +124,20 @@ def embed_set(
                 _add(embedded, clip, reader)
             on_progress(Progress(stage, embedded.num_videos, source.number, "video", name=clip.name))
     values.check()
+    if values.warning:
+        embedded.notes[source.name, values.warning] = None
     embedded.num_unread = 0 if source.number is None else max(source.number - embedded.num_videos, 0)
     if embedded.number < 2:
         raise InputError(_too_few(embedded, reader))
     return embedded
 
 
-def _of_features(source: FeatureSource, seed: int) -> EmbeddedSet:
-    sample = Sample(MAX_SAMPLE, seed=seed)
-    sample.add(source.rows_ND)
-    moments: Mapping[Order, Moments] = {"forward": Moments.of(source.rows_ND)}
-    embedded = EmbeddedSet(source.name, dict(moments), sample, origin=source.origin)
+def _of_features(source: FeatureSource, max_clips: int | None, seed: int) -> EmbeddedSet:
+    sample, rows_ND = Sample(MAX_SAMPLE, seed=seed), source.rows_ND[:max_clips]
+    sample.add(rows_ND)
+    moments: Mapping[Order, Moments] = {"forward": Moments.of(rows_ND)}
+    num_unread = len(source.rows_ND) - len(rows_ND)
+    embedded = EmbeddedSet(source.name, dict(moments), sample, num_unread=num_unread, origin=source.origin)
     embedded.digests.append(bytes.fromhex(source.sha256))
     if embedded.number < 2:
         raise InputError(f"{source.name}: has {embedded.number} row of features; a covariance needs at least 2 clips")

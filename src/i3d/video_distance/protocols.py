@@ -27,6 +27,7 @@ CLIPS: Final[Mapping[Clips, str]] = {
     "random": "one random clip of each video",
     "all": "all clips of each video, end to end",
 }
+OF_CLIPS: Final = ("frames", "stride", "clips", "generated_clips", "resize", "resolution")  # fields, not of features
 
 
 class FvdProtocol(Settings):
@@ -58,19 +59,34 @@ class FvdProtocol(Settings):
         return self.generated_clips or self.clips if side == "generated" else self.clips
 
     @property
-    def steps(self) -> list[str]:
-        """The steps in words, without numbers of clips."""
+    def not_of_features(self) -> list[str]:
+        """The changed fields that act on videos and clips, not on features: ["frames 10"]."""
+        preset = PRESETS.get(self.name.split(",")[0], original)()
+        pairs = {name: getattr(self, name) for name in OF_CLIPS if getattr(self, name) != getattr(preset, name)}
+        return [f"{name} {value}" for name, value in pairs.items() if value is not None]
+
+    def steps(self, width: int) -> list[str]:
+        """The steps in words. `width`: numbers of a feature."""
         clips, generated = CLIPS[self.clips], self.clips_of("generated")
         if generated != self.clips:
             clips = f"{clips.replace('each', 'each real')}, {CLIPS[generated].replace('each', 'each generated')}"
         return [
-            "400 logits before softmax" if self.features == "logits" else "pooled features instead of logits",
+            f"{width} logits before softmax" if self.features == "logits" else f"{width} pooled features, not logits",
             f"{self.frames} frames, stride {self.stride}",
             clips if self.max_clips is None else f"{clips}, at most {self.max_clips:,} clips of a set",
             RESIZES[self.resize].format(resolution=self.resolution),
             "range 2 x / 255 - 1",
-            f"covariance over {self.covariance.upper()}",
+            self._divisor,
         ]
+
+    def steps_of_features(self, width: int) -> list[str]:
+        """The steps that apply to features which were extracted before."""
+        rows = f"features of {width} numbers"
+        return [rows if self.max_clips is None else f"{rows}, at most {self.max_clips:,} rows of a set", self._divisor]
+
+    @property
+    def _divisor(self) -> str:
+        return f"covariance over {self.covariance.upper()}"
 
 
 def original() -> FvdProtocol:

@@ -12,31 +12,36 @@ from i3d.video_distance.result import FVD, SetSummary
 
 USUAL_CLIPS: Final = 2048  # of each set, in published values
 NAMED: Final = 3  # videos in a warning
+MAX_COMPRESSED: Final = 0.05  # of the clips, by which the sets may differ without a warning
+OF_FEATURES: Final = ("name", "max_clips", "covariance", "features")  # fields of a protocol that act on features
 
 
-def metric_name(protocol: FvdProtocol, embedder: Embedder | None, width: int | None) -> str:
+def metric_name(protocol: FvdProtocol, embedder: Embedder | None, *, width: int, has_features: bool) -> str:
     """ "FVD" for the logits of the shipped network only; others are distances of another kind.
 
-    `width`: numbers of a row, if both sets are features.
+    `width`: numbers of a row; `has_features`: of a set at least they were extracted before, by an unknown network.
     """
+    if embedder is None and width not in WIDTHS:
+        return f"Frechet distance of features of {width} numbers (not FVD)"
     if protocol.features == "pooled":
         return "Frechet distance of pooled features (not FVD)"
     if embedder is not None and not embedder.is_reference:
         return "Frechet distance of the logits of another network (not FVD)"
-    if width is not None and width not in WIDTHS:
-        return f"Frechet distance of features of {width} numbers (not FVD)"
-    return FVD
+    return f"{FVD} (if these are logits of the reference network)" if has_features else FVD
 
 
 def protocol_record(
     protocol: FvdProtocol, embedder: Embedder | None, *, seed: int, mixed_sizes: bool
 ) -> dict[str, Any]:
     """Everything that the value depends on beside the sets, as JSON values."""
+    fields = protocol.model_dump(mode="json")
+    if embedder is None:
+        fields = {name: value if name in OF_FEATURES else None for name, value in fields.items()}
     return {
-        **protocol.model_dump(mode="json"),
+        **fields,
         "network": None if embedder is None else embedder.name,
         "network_sha256": None if embedder is None else embedder.sha256,
-        "range": "2 x / 255 - 1",
+        "range": None if embedder is None else "2 x / 255 - 1",
         "arithmetic": None if embedder is None else embedder.engine.description,
         "seed": seed,
         "mixed_sizes": mixed_sizes,
@@ -44,10 +49,10 @@ def protocol_record(
 
 
 def protocol_line(
-    protocol: FvdProtocol, embedder: Embedder | None, real: SetSummary, generated: SetSummary, *, seed: int
+    protocol: FvdProtocol, embedder: Embedder | None, real: SetSummary, generated: SetSummary, *, width: int, seed: int
 ) -> str:
-    """The whole protocol in one line."""
-    steps = protocol.steps if embedder is not None else [protocol.steps[0], protocol.steps[-1]]
+    """The whole protocol in one line. `width`: numbers of a feature."""
+    steps = protocol.steps(width) if embedder is not None else protocol.steps_of_features(width)
     network = "no network" if embedder is None else f"network {embedder.name} {embedder.sha256[:12]}"
     parts = [
         protocol.name,
@@ -69,7 +74,8 @@ def set_warnings(
     """What is wrong, or unusual, with two sets."""
     warnings: list[str] = []
     if real.origin and generated.origin:
-        warnings.append("both sets are features: no network runs, and of the protocol only the covariance applies")
+        applies = "the covariance applies" if protocol.max_clips is None else "covariance and max-clips apply"
+        warnings.append(f"both sets are features: no network runs, and of the protocol only {applies}")
     for side, one in (("real", real), ("generated", generated)):
         if one.short:
             names = abridged([f"{printable(name)} ({frames})" for name, frames in one.short], NAMED)
@@ -81,7 +87,8 @@ def set_warnings(
             number = counted(len(one.errors), "video is", "videos are")
             warnings.append(f"{side}: {number} unreadable, and not in the value")
         if one.num_unread:
-            number = counted(one.num_unread, "video is", "videos are")
+            row, rows = ("row is", "rows are") if one.origin else ("video is", "videos are")
+            number = counted(one.num_unread, row, rows)
             warnings.append(f"{side}: {number} left out behind the first {protocol.max_clips:,} clips")
         if one.first_array is not None and one.first_array[1] > protocol.span and protocol.clips_of(side) != "all":
             warnings.append(f"{side}: arrays have {one.first_array[1]} frames, of which a clip spans {protocol.span}")
@@ -96,16 +103,26 @@ def set_warnings(
     return warnings + _comparability(real, generated)
 
 
+def _compression(real: EmbeddedSet, generated: EmbeddedSet) -> list[str]:
+    """Whether 5 % of the clips, or more, are compressed in one set and not in the other, or by another codec."""
+    one, other = real.compressed, generated.compressed
+    if not (real.encodings and generated.encodings):  # a set of features
+        return []
+    is_fraction = abs(sum(one.values()) - sum(other.values())) >= MAX_COMPRESSED
+    differ = sum(abs(one.get(codec, 0) - other.get(codec, 0)) for codec in {*one, *other}) / 2
+    if not is_fraction and differ < MAX_COMPRESSED:
+        return []
+    sides = []
+    for side, fractions in (("real", one), ("generated", other)):
+        codecs = abridged([f"{100 * fractions[codec]:.3g} % {codec}" for codec in sorted(fractions)], NAMED)
+        sides.append(f"{side} {codecs or 'none'}")
+    what = "compressed clips" if is_fraction else "codecs"
+    return [f"{what} differ: {', '.join(sides)}; compression alone gives a distance"]
+
+
 def _comparability(real: EmbeddedSet, generated: EmbeddedSet) -> list[str]:
     """What differs between the sets beside their content, and what they share."""
-    warnings: list[str] = []
-    compressed = real.compressed, generated.compressed
-    if bool(compressed[0]) != bool(compressed[1]) and real.encodings and generated.encodings:
-        side, other = ("real", "generated") if compressed[0] else ("generated", "real")
-        codecs = ", ".join(sorted(compressed[0] or compressed[1]))
-        warnings.append(
-            f"the {side} set is compressed ({codecs}), the {other} one is not: compression alone gives a distance"
-        )
+    warnings = _compression(real, generated)
     if real.rates and generated.rates and set(real.rates) != set(generated.rates):
         each = " and ".join(
             f"{side} {abridged([rate for rate, _ in one.rates.most_common()], NAMED)}"

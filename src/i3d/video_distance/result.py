@@ -18,7 +18,7 @@ class SetSummary:
     name: str
     clips: int
     videos: int
-    left_out: int  # videos behind the last clip of `max_clips`
+    left_out: int  # videos, or rows of features, behind the last clip of `max_clips`
     short: tuple[tuple[str, int], ...]  # videos without a clip, and how many frames they have
     errors: tuple[str, ...]  # why videos could not be read
     encodings: Mapping[str, int]  # container and codec, and the number of clips
@@ -68,10 +68,10 @@ class FvdResult:
     """The distance between two sets of videos. `float(result)` is its value."""
 
     value: float
-    metric: str  # "FVD"; another name if the layer or the network are others
+    metric: str  # "FVD"; with a condition for given features, another name if the layer or the network are others
     kernel: KernelDistance
     control: Mapping[str, float]  # the distance with the frames of generated clips shuffled, and frozen; {}: not asked
-    interval: tuple[float, float] | None  # 95 %, by bootstrap over clips
+    interval: tuple[float, float] | None  # 95 %, by bootstrap over clips, of the biased value
     runs: tuple[float, ...]  # values of several draws of clips; the first is `value`
     real: SetSummary
     generated: SetSummary
@@ -84,8 +84,9 @@ class FvdResult:
 
     @property
     def kernel_name(self) -> str:
-        """ "KVD" beside FVD only."""
-        return "KVD" if self.metric == FVD else "Kernel distance of the same features"
+        """ "KVD" beside FVD only, under the same condition."""
+        is_fvd = self.metric.startswith(FVD)
+        return self.metric.replace(FVD, "KVD", 1) if is_fvd else "Kernel distance of the same features"
 
     @property
     def mean_of_runs(self) -> float:

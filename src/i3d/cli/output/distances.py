@@ -19,7 +19,7 @@ def print_fvd(result: FvdResult, *, json: bool) -> None:
         return
     interval = ""
     if result.interval is not None:
-        interval = f"  (95 % interval {result.interval[0]:.4f} to {result.interval[1]:.4f})"
+        interval = f"  (95 % interval of this biased value {result.interval[0]:.4f} to {result.interval[1]:.4f})"
     print(f"{result.metric} {result.value:.4f}{interval}")
     if len(result.runs) > 1:
         each = f"{min(result.runs):.4f} to {max(result.runs):.4f}"
