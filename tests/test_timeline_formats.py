@@ -100,8 +100,9 @@ def read_by_others(file, kind):
     """(start, stop, label) in milliseconds, by start, as the library of a format reads them."""
     match kind:
         case "activitynet":
-            (rows,) = json.loads(file.read_text())["results"].values()
-            return milliseconds([(*one["segment"], one["label"]) for one in rows])
+            content = json.loads(file.read_text())
+            (rows,), (video,) = content["results"].values(), content["external_data"]["videos"].values()
+            return sorted(milliseconds([(*one["segment"], one["label"]) for one in (*rows, *video["unknown"])]))
         case "csv" | "tsv":
             rows = csv.DictReader(file.read_text().splitlines(), delimiter="," if kind == "csv" else "\t")
             return milliseconds(
