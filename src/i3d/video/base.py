@@ -92,6 +92,7 @@ class Video(ABC):
     frames_decoded = 0  # by `stream`, so far
     stated_seconds: float | None = None  # its length by the header, which may be wrong: for progress alone
     stated_frames: int | None = None
+    lead_seconds = 0.0  # from where players begin to count, the first sound or frame, to the first frame
     num_damaged = 0  # frames read so far in which the decoder concealed errors
     encoding = "array"  # container and codec, or the suffix of image files
 

@@ -31,6 +31,7 @@ from i3d.video.opening import (
     DEFAULT_PERIOD,
     CheckedFile,
     frame_period,
+    lead_of,
     open_container,
     reason,
     stated_end,
@@ -104,6 +105,7 @@ class ContainerVideo(Video):
         self._note_errors(errors)
         self._stream = video_stream(self._container, self.name)
         self._time_base = self._stream.time_base or DEFAULT_PERIOD
+        self.lead_seconds = lead_of(self._container, self._stream)
         length = (self._stream.duration or 0) * self._time_base or Fraction(self._container.duration or 0, av.time_base)
         if length > 0:
             self.stated_seconds = float(length)
