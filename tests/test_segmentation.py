@@ -83,14 +83,25 @@ def test_an_hour_of_400_classes_takes_ten_times_the_memory_of_its_scores():
     assert peak + 2 * scores_WK.nbytes < 95_000_000  # the blocks, and all of them together
 
 
-def test_smoothing_is_in_seconds():
-    scores_WK = scores_of("aaabbb")
-    np.testing.assert_allclose(smooth(scores_WK, step=1, seconds=0.5), scores_WK)
-    fine_WK = np.repeat(scores_WK, 4, axis=0)
-    coarse = [label for label, *_ in spans("aaabbb", SegmentSettings(smooth=2), step=1)]
-    fine = find_segments(fine_WK, ["a", "b", "c"], SegmentSettings(smooth=2), step=0.25, seconds=6)
-    assert [segment.label for segment in fine] == coarse
-    assert abs(fine[0].stop - 3) <= 0.25
+@pytest.mark.parametrize("seconds", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("step", [0.64, 1.6])
+def test_smoothing_is_over_the_same_seconds_at_any_stride(step, seconds):
+    """Scores between the centres of windows are on a line: 16 times as many windows there change nothing."""
+    scores_WK = np.random.default_rng(0).random((40, 2))
+    places = np.arange(39 * 16 + 1) / 16
+    fine_WK = np.stack([np.interp(places, np.arange(40), scores_W) for scores_W in scores_WK.T], axis=1)
+    smoothed_WK = smooth(scores_WK, step=step, seconds=seconds)
+    np.testing.assert_allclose(smooth(fine_WK, step=step / 16, seconds=seconds)[::16], smoothed_WK, atol=1e-12)
+    assert np.abs(smoothed_WK - scores_WK).max() > 0.02
+    np.testing.assert_array_equal(smooth(scores_WK, step=step, seconds=0), scores_WK)
+
+
+def test_the_default_smoothing_works_at_the_default_stride():
+    """A second is less than two strides of 0.64 s: by hand, 0.61 of the window itself and 0.195 of each neighbour."""
+    scores_WK = np.array([[0.0], [0.0], [1.0], [0.0], [0.0]])
+    reach = 0.5 / 0.64
+    expected = [0, reach / 4, 1 - reach / 2, reach / 4, 0]
+    np.testing.assert_allclose(smooth(scores_WK, step=0.64, seconds=1.0)[:, 0], expected, atol=1e-12)
 
 
 @examples(60)
