@@ -92,6 +92,7 @@ def _states(probabilities_WK: Scores, smoothed_WK: Scores, edges_W1: Scores, set
     for first, stop, state in _runs(states_W):
         if state != OFF and edges_W1[stop] - edges_W1[first] < settings.min_length:
             states_W[first:stop] = OFF
+    _fill_gaps(states_W, edges_W1, shorter_than=settings.min_gap)  # where what was dropped leaves one
     return states_W
 
 
