@@ -119,6 +119,11 @@ def read_by_others(file, kind):
         case "label-studio":
             (task,) = json.loads(file.read_text())
             results = task["predictions"][0]["result"]
+            fps = task["data"]["fps"]
+            for one in results:  # Label Studio displays the range, and nothing of `meta`
+                (frames,) = one["value"]["ranges"]
+                assert (frames["start"] - 1) / fps == pytest.approx(one["meta"]["start_seconds"], abs=1 / fps)
+                assert frames["end"] / fps == pytest.approx(one["meta"]["stop_seconds"], abs=1 / fps)
             return milliseconds(
                 (one["meta"]["start_seconds"], one["meta"]["stop_seconds"], one["value"]["timelinelabels"][0])
                 for one in results
