@@ -297,7 +297,7 @@ def constant_rate(video: Video) -> float | None:
     times = video.timetable() if video.timed else None
     if times is None or len(times) < 2:
         return video.fps
-    durations = np.diff(np.array([float(time) for time in times]))[:-1]  # the last one is a guess
+    durations = np.diff(np.fromiter(map(float, times), np.float64, len(times)))[:-1]  # the last one is a guess
     if len(durations) and np.ptp(durations) > 2 * MILLISECOND:
         return None
     return video.fps

@@ -126,7 +126,7 @@ class Video(ABC):
         """Yield the frames at these increasing indices; seeks where that saves decoding."""
 
     @abstractmethod
-    def timetable(self) -> list[Fraction] | None:
+    def timetable(self) -> Sequence[Fraction] | None:
         """The start of each frame and the end of the last, in seconds; None if that needs decoding."""
 
     @cached_property
@@ -141,7 +141,7 @@ class Video(ABC):
         return float((len(self._times) - 1) / self._times[-1]) if self.timed else None
 
     @cached_property
-    def _times(self) -> list[Fraction]:
+    def _times(self) -> Sequence[Fraction]:
         """The timetable, by decoding all frames if necessary. Frames without times are a VideoError."""
         if not self.timed:
             raise VideoError(self.name, "its frames have no times", "give their frame rate (frames_fps)")
