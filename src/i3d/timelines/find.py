@@ -47,12 +47,15 @@ class Timeline:
     seconds: float = 0.0  # length of the video
     fps: float | None = None  # of the video; None: variable, or images without times
     notes: tuple[str, ...] = ()  # about the file
+    lead: float = 0.0  # seconds from where players begin to count to the first frame, at which times here are 0
     error: str = ""
 
     @property
     def video_segments(self) -> VideoSegments:
         """As files of segments have them."""
-        return VideoSegments(self.path, self.segments, self.seconds, self.fps, is_variable=self.fps is None)
+        return VideoSegments(
+            self.path, self.segments, self.seconds, self.fps, is_variable=self.fps is None, lead=self.lead
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +68,7 @@ class ScoredVideo:
     seconds: float  # length of the video
     fps: float | None  # of the video; None: variable, or images without times
     notes: tuple[str, ...]  # about the file
+    lead: float = 0.0  # as in `Timeline`
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ class TimelineFinder:
             seconds=scored.seconds,
             fps=scored.fps,
             notes=scored.notes,
+            lead=scored.lead,
         )
 
     def score(
@@ -160,6 +165,7 @@ class TimelineFinder:
         blocks = store.blocks()
         known = store.whole()
         with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
+            lead = video.lead_seconds
             windows = sliding_windows(self.predictor.card.recipe, video, span=self.span, step=self.step)
             self._log_once(windows.rounding(self.span))
             if known is None:
@@ -179,6 +185,7 @@ class TimelineFinder:
             seconds=known["seconds"],
             fps=known["fps"],
             notes=tuple(known["notes"]),
+            lead=lead,
         )
 
     def _log_once(self, message: str) -> None:
@@ -290,7 +297,7 @@ def constant_rate(video: Video) -> float | None:
     times = video.timetable() if video.timed else None
     if times is None or len(times) < 2:
         return video.fps
-    durations = np.diff(np.array([float(time) for time in times]))[:-1]  # the last one is a guess
+    durations = np.diff(np.fromiter(map(float, times), np.float64, len(times)))[:-1]  # the last one is a guess
     if len(durations) and np.ptp(durations) > 2 * MILLISECOND:
         return None
     return video.fps

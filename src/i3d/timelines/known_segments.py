@@ -89,4 +89,4 @@ def _with_length(path: str, one: VideoSegments, where: str) -> VideoSegments:
     if last > seconds + slack:
         what = f"{quoted(one.video)} has a segment until {last:.1f} s, and {path} lasts {seconds:.1f} s"
         raise InputError(f"{where}: {what}; {todo}")
-    return VideoSegments(one.video, one.segments, seconds, one.fps, one.is_variable, one.split)
+    return VideoSegments(one.video, one.segments, seconds, one.fps, one.is_variable, one.split, one.lead)

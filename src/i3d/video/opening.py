@@ -174,5 +174,14 @@ def stated_end(container: InputContainer | None, stream: VideoStream) -> Fractio
     return None
 
 
+def lead_of(container: InputContainer, stream: VideoStream) -> float:
+    """Seconds from the first sound or frame of a file, where players begin to count, to the first frame."""
+    streams = (stream, *container.streams.audio)
+    starts = [one.start_time * one.time_base for one in streams if one.start_time is not None and one.time_base]
+    if stream.start_time is None or not stream.time_base:
+        return 0.0
+    return float(stream.start_time * stream.time_base - min(starts))
+
+
 def reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error or type(error).__name__).splitlines()[0]

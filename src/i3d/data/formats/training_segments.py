@@ -13,19 +13,20 @@ from typing import Final
 from i3d.data.class_numbers import is_numeric
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.data.formats.tables import files_below
-from i3d.data.formats.video_times import length_of
+from i3d.data.formats.video_times import lead_of_file, length_of
 from i3d.data.rows import Rows
-from i3d.data.segments.segment import UNKNOWN, SegmentFile
+from i3d.data.segments.segment import MIN_LEAD, UNKNOWN, SegmentFile, lead_text
 from i3d.errors import InputError, abridged, counted, printable, quoted
 
 BACKGROUND: Final = "background"  # the class of what lies between
 MIN_BACKGROUND: Final = 1.0  # seconds
+MAX_LATE: Final = 20  # videos in a warning
 Part = tuple[float, float]
 
 
 def segment_rows(read: SegmentFile) -> Rows:
     """A row for each segment of a file."""
-    rows = Rows(are_segments=True, warnings=[*read.notes])
+    rows = Rows(are_segments=True, warnings=[*read.notes], of_players=read.of_players)
     for video in read.videos:
         for one in video.segments:
             rows.add(
@@ -56,6 +57,8 @@ def prepare_segments(rows: Rows, *, source: Path, root: Path, background: bool) 
     if rows.is_frames or not (has_times(rows) or rows.empty):
         return
     _find_videos(rows, source=source, root=root)
+    if rows.of_players:
+        rows.warnings += _late_pictures(rows, root)
     if rows.are_segments and (num_overlapping := count_overlapping(rows)):
         what = f"{counted(num_overlapping, 'segment')} overlap one of another label"
         rows.warnings.append(f"{what}: each is a clip of its own, with its own label alone")
@@ -68,6 +71,16 @@ def prepare_segments(rows: Rows, *, source: Path, root: Path, background: bool) 
     _note_predictions(rows)
     if not rows.paths:
         raise InputError(f"{source}: no segment to learn from; add one")
+
+
+def _late_pictures(rows: Rows, root: Path) -> list[str]:
+    """A warning that names the videos of which players count from a sound before the first frame."""
+    leads = {path: lead_of_file(root / path) for path in dict.fromkeys(rows.paths)}
+    late = [lead_text(path, lead) for path, lead in leads.items() if lead >= MIN_LEAD]
+    if not late:
+        return []
+    what = f"{counted(len(late), 'video')} whose first frame comes after the first sound: {abridged(late, MAX_LATE)}"
+    return [f"{what}; times are read from the first frame on: subtract this from times that count from the sound"]
 
 
 def gaps(covered: Iterable[Part], seconds: float) -> list[Part]:
