@@ -55,7 +55,7 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
         what = f"has no segments of {counted(bad, 'video')} that cannot be read: {which}"
         log.warning("%s: %s", printable(str(out)), what)
     if len(rows) > 1 or out is not None:
-        where = f", in {printable(str(out))}" if out and bad < len(rows) else ""
+        where = "" if out is None else f", in {printable(str(out))}" if bad < len(rows) else "; no output is written"
         log.info("timelines of %d of %s%s", len(rows) - bad, counted(len(rows), "video"), where)
     if labels:
         labels.log_result()

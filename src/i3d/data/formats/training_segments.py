@@ -214,7 +214,9 @@ def _check_not_elsewhere(renamed: dict[str, str], missing: Iterable[str], *, sou
         if renamed[path] == path or not os.path.samefile(path, found):  # noqa: PTH121 (names, not paths)
             what = f"is a file of the current folder, and not below {root}"
             other = "" if renamed[path] == path else f", where {quoted(renamed[path])} has its name"
-            raise InputError(f"{source}: {quoted(path)}: {what}{other}; if the list was written here, give --root ., or put it here")
+            raise InputError(
+                f"{source}: {quoted(path)}: {what}{other}; if the list was written here, give --root ., or put it here"
+            )
 
 
 def _exists(root: Path, path: str) -> bool:
