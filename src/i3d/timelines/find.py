@@ -19,9 +19,10 @@ from typing import Any, Final
 import numpy as np
 
 from i3d.data.content import Stamp, check_unchanged, file_signature, file_stamp, signature_of_read
+from i3d.data.labels import class_number
 from i3d.data.resume import ResumeLog
 from i3d.data.segments.segment import UNKNOWN, Segment, VideoSegments
-from i3d.errors import InputError, VideoError, abridged, counted, quoted
+from i3d.errors import InputError, VideoError, counted, quoted
 from i3d.inference.predictor import Predictor, source_name
 from i3d.recipes.segments import SegmentSettings, TunedSegments, completed, origin
 from i3d.timelines.scores import Scores, SlidingWindows, check_windows, score_blocks, sliding_windows, window_shape
@@ -86,7 +87,7 @@ class TimelineOptions:
             if (value := getattr(self, name)) is not None and not 0 < value <= 3600:
                 raise InputError(f"{WORDS[name]} {value:g} s: must be above 0 and at most 3600")
         if repeated := next((label for label, count in Counter(self.labels).items() if count > 1), None):
-            raise InputError(f"labels: {quoted(repeated)} is named more than once; name each label once")
+            raise InputError(f"only_labels: {quoted(repeated)} is named more than once; name each label once")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +99,8 @@ class TimelineFinder:
     _logged: set[str] = field(default_factory=set, init=False)  # messages that are of all videos
 
     def __post_init__(self) -> None:
-        missing = [label for label in self.options.labels if label not in self.predictor.card.labels]
-        if missing:
-            names = abridged([*map(quoted, self.predictor.card.labels)], 10)
-            raise InputError(f"labels: the network has no class {quoted(missing[0])}; it has {names}")
+        for label in self.options.labels:
+            class_number(label, self.predictor.card.labels, option="only_labels")
         completed(self.options.segments, self.tuned)
         min_frames = self.predictor.engine.min_frames
         check_windows(self.predictor.card.recipe, self.span, self.step, min_frames=min_frames)

@@ -35,7 +35,9 @@ def known_segments(
     matched = match_videos(paths, [*by_name])
     if missing := [path for path in paths if path not in matched]:
         names = abridged([quoted(path) for path in missing], MOST)
-        todo = "add them (an empty list where nothing happens), or leave these videos out"
+        todo = (
+            "add them, or leave these videos out; where nothing happens: an empty list, in a table a row of background"
+        )
         raise InputError(f"{where}: has no segments of {counted(len(missing), 'given video')} ({names}); {todo}")
     chosen = [by_name[matched[path]] for path in paths]
     _check_labels(chosen, labels, where)

@@ -84,10 +84,12 @@ def open_live_file(file: object, *, max_pixels: str) -> InputContainer:
     )
 
 
-def open_address(address: str, *, protocols: str, max_pixels: str, seconds: float) -> InputContainer:
+def open_address(
+    address: str, *, protocols: str, max_pixels: str, seconds: float, open_seconds: float
+) -> InputContainer:
     """The container at an address of the network, by these protocols only; one of the `DECODE_ERRORS` if there is none.
 
-    `seconds`: without an answer, or without data, for so long, the connection is given up.
+    Without an answer for `open_seconds`, and later without data for `seconds`, the connection is given up.
     """
     return av.open(
         address,
@@ -98,7 +100,7 @@ def open_address(address: str, *, protocols: str, max_pixels: str, seconds: floa
             "rtsp_transport": "tcp",
             "fflags": "nobuffer",
         },
-        timeout=(seconds, seconds),
+        timeout=(open_seconds, seconds),
         metadata_errors="replace",
     )
 

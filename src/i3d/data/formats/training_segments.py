@@ -188,13 +188,15 @@ def _find_videos(rows: Rows, *, source: Path, root: Path) -> None:
 def find_videos(names: Iterable[str], *, source: Path, root: Path) -> tuple[dict[str, str], list[str]]:
     """(the file below `root` of each name in the list `source` that is no path there, notes on what is assumed).
 
-    A name of which several files are possible is an InputError; one without a file stands for itself.
+    A name of which several files are possible is an InputError, and so is a path that leads to another file from the
+    current folder: which of the two is meant is unknown. A name without a file stands for itself.
     """
     listed = dict.fromkeys(names)
     missing = [path for path in listed if not _exists(root, path)]
     below = files_below(root) if missing and root.is_dir() else {}
     renamed = {path: os.path.relpath(root / path, root) for path in listed if ".." in PurePath(path).parts}
     renamed |= {path: _by_name(path, below, source) for path in missing}
+    _check_not_elsewhere(renamed, missing, source=source, root=root)
     moved = [path for path in missing if renamed[path] != path and PurePath(path).suffix.lower() in VIDEO_SUFFIXES]
     if not moved:
         return renamed, []
@@ -214,6 +216,20 @@ def _by_name(path: str, below: dict[str, list[str]], source: Path) -> str:
         several = ", ".join(map(quoted, files[:3]))
         raise InputError(f"{source}: {quoted(path)}: may be {several}; write its path")
     return files[0] if files else path
+
+
+def _check_not_elsewhere(renamed: dict[str, str], missing: Iterable[str], *, source: Path, root: Path) -> None:
+    """An InputError for a path that is a file of the current folder, but not the one that was found below `root`."""
+    for path in missing:
+        if not _exists(Path(), path) or PurePath(path).suffix.lower() not in VIDEO_SUFFIXES:
+            continue
+        found = root / renamed[path]
+        if renamed[path] == path or not os.path.samefile(path, found):  # noqa: PTH121 (names, not paths)
+            what = f"is a file of the current folder, and not below {root}"
+            other = "" if renamed[path] == path else f", where {quoted(renamed[path])} has its name"
+            raise InputError(
+                f"{source}: {quoted(path)}: {what}{other}; if the list was written here, give --root ., or put it here"
+            )
 
 
 def _exists(root: Path, path: str) -> bool:
