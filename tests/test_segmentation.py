@@ -50,6 +50,12 @@ def test_short_gaps_are_filled_and_then_short_segments_dropped():
     ]  # fmt: skip
 
 
+def test_a_label_of_the_whole_video_is_never_too_short():
+    settings = SegmentSettings(**{**dict(PLAIN), "min_length": 4})
+    assert spans("aa", settings) == [("a", 0, 1.5)]
+    assert spans("ab", settings) == [(UNKNOWN, 0, 1.5)]
+
+
 def test_a_gap_that_a_dropped_segment_leaves_is_filled():
     settings = SegmentSettings(**{**dict(PLAIN), "min_gap": 1.5, "min_length": 1.5})
     assert spans("aabaa", settings) == [("a", 0, 4.5)]

@@ -90,7 +90,8 @@ def _states(probabilities_WK: Scores, smoothed_WK: Scores, edges_W1: Scores, set
     _fill_gaps(states_W, edges_W1, shorter_than=settings.min_gap)
     _trim(states_W, probabilities_WK, smoothed_WK, settings)
     for first, stop, state in _runs(states_W):
-        if state != OFF and edges_W1[stop] - edges_W1[first] < settings.min_length:
+        is_whole_video = stop - first == len(states_W)  # its length is that of the video, not of what it shows
+        if state != OFF and not is_whole_video and edges_W1[stop] - edges_W1[first] < settings.min_length:
             states_W[first:stop] = OFF
     _fill_gaps(states_W, edges_W1, shorter_than=settings.min_gap)  # where what was dropped leaves one
     return states_W
