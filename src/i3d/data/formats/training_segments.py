@@ -223,8 +223,8 @@ def _check_not_elsewhere(renamed: dict[str, str], missing: Iterable[str], *, sou
     for path in missing:
         if not _exists(Path(), path) or PurePath(path).suffix.lower() not in VIDEO_SUFFIXES:
             continue
-        chosen = root / renamed[path]
-        if renamed[path] == path or not os.path.samefile(path, chosen):  # noqa: PTH121 (names, not paths)
+        is_chosen = renamed[path] != path and _exists(root, renamed[path])
+        if not (is_chosen and Path(path).samefile(root / renamed[path])):
             what = f"is a file of the current folder, and not below {root}"
             other = "" if renamed[path] == path else f", where {quoted(renamed[path])} has its name"
             raise InputError(
