@@ -111,7 +111,7 @@ def test_weights_and_a_compiled_network_are_measured_too(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--precision", "fp64"), "is not one of fp32, bf16, fp16, auto"),
+        (("--precision", "fp64"), "is not one of fp32, bf16, fp16, int8, auto"),
         (("--batch-size", "0"), "must be at least 1"),
         (("--batch-size", "many"), "write whole numbers with commas"),
         (("--threads", "-1"), "must be at least 0 and at most 1,024"),

@@ -251,7 +251,7 @@ complete_words i3d train --recipe cl
     names, flags, values, *files = result.stdout.splitlines()
     assert names.split() == ["predict"]
     assert sorted(flags.split()) == ["--flow-method", "--flow-model"]
-    assert sorted(values.split()) == ["auto", "bf16", "fp16", "fp32"]
+    assert sorted(values.split()) == ["auto", "bf16", "fp16", "fp32", "int8"]
     assert files == ["clip.mp4", "clip.mp4"]
 
 
@@ -289,7 +289,8 @@ def test_choices_of_options_are_those_of_the_library():
     assert get_args(features.Layout) == LAYOUTS
     assert get_args(features.ArrayFormat) == FORMATS
     assert [features.ARRAYS.get(layout, "npy") for layout in LAYOUTS] == [*map(array_format, LAYOUTS)]
-    assert set(get_args(options.Precision)) == set(get_args(Precision))
+    assert set(get_args(options.InferencePrecision)) == set(get_args(Precision))
+    assert set(get_args(options.Precision)) == {*get_args(Precision)} - {"int8"}  # training, and layers in general
     assert set(get_args(options.Runtime)) == set(get_args(Runtime))
     assert set(get_args(options.FlowMethod)) == set(METHODS)
     assert set(get_args(options.ListFormat)) == set(get_args(Format))

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from i3d.data.check.dataset import check_annotations
 from i3d.data.formats.inputs import expand_inputs
@@ -10,6 +12,7 @@ from i3d.data.formats.read import read_annotations
 from i3d.errors import InputError
 from support.commands import run
 from support.evaluation_runs import save_model
+from support.examples import examples
 from support.rendering import render
 
 KINDS = ("csv", "tsv", "jsonl")
@@ -37,6 +40,7 @@ def parts(annotations):
         ("start", "end"), ("start", "stop"), ("begin", "end"), ("start_sec", "end_sec"), ("start_time", "end_time"),
         ("Start Time", "End Time"), ("time_start", "time_end"), ("start_seconds", "stop_seconds"), ("t_start", "t_end"),
         ("start_timestamp", "stop_timestamp"), ("starttime", "endtime"), ("clip_start", "clip_end"),
+        ("Begin Time - ss.msec", "End Time - ss.msec"),
         ("start (s)", "end (s)"), ("segment_start", "segment_end"), ("onset", "finish"), ("begin_time", "stop"),
     ],
 )  # fmt: skip
@@ -54,6 +58,7 @@ def test_the_ends_of_parts_are_read_under_many_names(tmp_path, kind, start, end)
     [
         ("start_ms", "end_ms"), ("start_time_ms", "end_time_ms"), ("start_us", "end_us"),
         ("start_milliseconds", "end_milliseconds"), ("start_idx", "end_idx"),
+        ("time_stamp",), ("ts", "te"),
         ("timestamp",), ("time",), ("segment",), ("frame",), ("frame_id",), ("start_frame",), ("interval",),
         ("start_min", "end_min"), ("start_pts", "end_pts"), ("time_range",),
     ],
@@ -241,7 +246,7 @@ def test_whole_videos_are_reported_once_where_times_are_not_read_with_quiet_too(
 
 PAIRS = ["from,to", "min,max", "t0,t1", "tmin,tmax", "first,last", "offset,duration", "start_hms,end_hms"]
 PAIRS += ["in,out", "t1,t2", "st,et", "beginning,ending", "from_sec,to_sec", "time_in,time_out", "tc_in,tc_out"]
-PAIRS += ["in_point,out_point"]
+PAIRS += ["in_point,out_point", "t_on,t_off", "beg,fin", "lo,hi", "start_frm,end_frm", "phase_start,phase_end"]
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -252,6 +257,30 @@ def test_pairs_of_times_under_other_names_are_refused(tmp_path, pair):
     for alone in pair.split(","):  # such as the length of a video
         (tmp_path / "t.csv").write_text(f"path,label,{alone}\na.mp4,a,1\n")
         assert f"these columns are not read: {alone}" in read_annotations(tmp_path / "t.csv").warnings
+
+
+BOUNDS = (
+    ["start", "begin", "starting", "started", "beg", "onset", "on", "from", "lo"],
+    ["end", "stop", "finish", "ending", "ended", "fin", "offset", "off", "to", "hi"],
+)
+
+
+@examples(60)
+@given(
+    st.sampled_from(["", "t", "time", "gesture", "boundary", "activity", "x y"]),
+    st.tuples(*map(st.sampled_from, BOUNDS)),
+    st.sampled_from(["", "at", "pos", "stamp", "point", "hour", "clock", "date", "fr", "offset s", "hh:mm:ss:ff"]),
+    st.sampled_from("_ -"),
+)
+def test_names_that_differ_by_a_word_of_the_ends_are_read_or_refused(tmp_path_factory, prefix, words, suffix, between):
+    pair = [between.join(filter(None, (prefix, word, suffix))) for word in words]
+    source = table(tmp_path_factory.mktemp("t"), ("path", "label", *pair), [("a.mp4", "x", 1, 2)])
+    try:
+        annotations = read_annotations(source)
+    except InputError as error:
+        assert any(part in str(error) for part in ("times are read from", "needs both ends", "mean the same"))
+    else:
+        assert parts(annotations) == [(1, 2)]
 
 
 @pytest.mark.parametrize("pair", ["seg_start,seg_end", "shot_begin,shot_end", "temporal_start,temporal_end"])
@@ -329,6 +358,7 @@ def test_frames_of_folders_need_no_rate(tmp_path):
     [
         (("onset", "duration"), (0.5, 1)), (("onset", "offset"), (0.5, 1.5)), (("onset_sec", "duration_sec"), (0.5, 1)),
         (("start_timestamp", "stop_timestamp"), ("00:00:00.5", "00:00:01.50")),
+        (("Begin Time - hh:mm:ss.ms", "End Time - hh:mm:ss.ms"), ("00:00:00.500", "00:00:01.500")),  # ELAN's own table
     ],
 )  # fmt: skip
 def test_ends_in_other_forms_are_read(tmp_path, kind, columns, values):

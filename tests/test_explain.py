@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 import i3d
+from i3d.cli.output import print_explanation
 from i3d.errors import InputError
 from i3d.evaluation.occlusion import OcclusionCurve, hidden, no_motion, occlusion_curve, occlusion_windows
 from i3d.explanations import ActivationMap, draw_explanation
@@ -306,7 +308,9 @@ def test_every_kind_of_network(place, tmp_path, kind):
 @pytest.mark.slow
 def test_the_middle_view_is_explained_unless_another_is_named(place):
     ours = explain(place, "--curve-only", model="views")
-    assert "view: 6 of 9, the middle one, 6 frames" in ours.stdout  # the third crop of MMAction2's order is the middle
+    assert (
+        "view: 6 of 9, the middle crop of the middle clip, 6 frames" in ours.stdout
+    )  # the third crop of MMAction2's order is the middle
     first = explain(place, "--curve-only", "--view", 1, model="views")
     assert "view: 1 of 9, 6 frames" in first.stdout
     refused = explain(place, "--curve-only", "--view", 10, model="views", expected=2).stderr
@@ -314,18 +318,31 @@ def test_the_middle_view_is_explained_unless_another_is_named(place):
     assert "has 9 views; choose one from 1 to 9" in refused
 
 
+def test_noise_has_no_bars_and_one_frame_no_curve(place, capsys):
+    explained = i3d.explain(str(place / "clip.mp4"), model=place / "one.safetensors", device="cpu", curve_only=True)
+    noise = OcclusionCurve(0.5, ((0, 4), (2, 6), (4, 8)), 0.5 - np.array([0.0004, -0.0004, 0.0]), 8)
+    print_explanation(replace(explained, curve=noise), json=False)
+    printed = capsys.readouterr().out
+    assert (printed.count("+0.000"), "#" in printed, "-0.000" in printed) == (3, False, False)
+    one = replace(explained.view, num_repeated=len(explained.view.clip_THWC) - 1)
+    print_explanation(replace(explained, view=one), json=False)
+    printed = capsys.readouterr().out
+    assert "curve: one frame: no curve\n" in printed
+    assert "hidden frames" not in printed
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--label", "d"], "label 'd': the network has no such class; it has 'a', 'b', 'c'"),
-        (["--label", "A"], "label 'A': the network has no such class; did you mean 'a'"),
-        (["--layer", "logits"], "layer 'logits': this network has no such layer; choose from conv1 ("),
-        (["--layer", "layer4", "--model", "views"], "layer 'layer4': its map is one place for the whole frame"),
-        (["--layer", "layer3", "--curve-only"], "layer 'layer3': is of the map, which is left out"),
-        (["--label", "b", "--model", "doubled"], "label 'b': 2 classes of the network have this name"),
-        (["--random-maps", 9, "--curve-only"], "random_maps 9: are beside the map, which is left out"),
-        (["--seed", 3, "--curve-only"], "seed 3: is of random maps, which are left out"),
-        (["--hide-frames", 8], "windows of 8 frames: must be at least 1 and shorter than the view, 8"),
+        (["--label", "d"], "--label 'd': the network has no such class; it has 'a', 'b', 'c'"),
+        (["--label", "A"], "--label 'A': the network has no such class; did you mean 'a'"),
+        (["--layer", "logits"], "--layer 'logits': this network has no such layer; choose from conv1 ("),
+        (["--layer", "layer4", "--model", "views"], "--layer 'layer4': its map is one place for the whole frame"),
+        (["--layer", "layer3", "--curve-only"], "--layer 'layer3': is of the map, which is left out"),
+        (["--label", "b", "--model", "doubled"], "--label 'b': 2 classes of the network have this name"),
+        (["--random-maps", 9, "--curve-only"], "--random-maps 9: are beside the map, which is left out"),
+        (["--seed", 3, "--curve-only"], "--seed 3: is of random maps, which are left out"),
+        (["--hide-frames", 8], "--hide-frames 8: must be at least 1 and below the frames of the view, 8"),
         (["--view", 0], "--view 0: must be at least 1"),
         (["--random-maps", 0], "--random-maps 0: must be at least 1"),
         (["--flow-method", "dis"], "--flow-method dis: the network takes RGB; leave it out"),

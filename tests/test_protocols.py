@@ -426,6 +426,14 @@ def test_conclusions_from_frame_orders():
     assert frozen.startswith("the model depends on motion: without it, accuracy drops by 50.0 points (95 % interval ")
 
 
+def test_frame_orders_are_not_saved():
+    """That is refused before clips are looked for."""
+    result = run_here(["i3d", "test", DEFAULT, "--frame-order", "reversed", "--out", "r.json"])
+    assert (result.returncode, result.stderr) == (
+        2, "error: --out: does not go with --frame-order; leave it out, and save what --json prints\n"
+    )  # fmt: skip
+
+
 @pytest.mark.slow
 def test_frame_orders_of_the_command(clips, models):
     orders = ("--frame-order", "shuffled,reversed,frozen,occluded")

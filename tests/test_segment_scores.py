@@ -56,6 +56,14 @@ def test_a_table_by_hand():
     assert "1 video ('b') of unknown length: frame_accuracy counts no background" in scores.notes[-1]
 
 
+def test_annotations_beyond_the_video_and_labels_that_are_alike_are_reported():
+    truth = (video("a", (0, 5, "running"), (9, 10.4, "walk"), (9, 14, "walk")),)
+    scores = score_segments((video("a", (0, 5, "runing"), (9, 10, "walk"), seconds=10),), truth)
+    warnings = "\n".join(scores.warnings)
+    assert "never predicted: average precision 0; did you mean 'running' by 'runing'?" in warnings
+    assert "1 annotated segment beyond the end of the video that the predictions state ('a' has one until" in warnings
+
+
 # events, collar 0.5 s: an annotated segment counts once
 #
 #  annotated   run 0-10      run 20-30    walk 0-10

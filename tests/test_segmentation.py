@@ -50,6 +50,17 @@ def test_short_gaps_are_filled_and_then_short_segments_dropped():
     ]  # fmt: skip
 
 
+def test_a_label_of_the_whole_video_is_never_too_short():
+    settings = SegmentSettings(**{**dict(PLAIN), "min_length": 4})
+    assert spans("aa", settings) == [("a", 0, 1.5)]
+    assert spans("ab", settings) == [(UNKNOWN, 0, 1.5)]
+
+
+def test_a_gap_that_a_dropped_segment_leaves_is_filled():
+    settings = SegmentSettings(**{**dict(PLAIN), "min_gap": 1.5, "min_length": 1.5})
+    assert spans("aabaa", settings) == [("a", 0, 4.5)]
+
+
 def test_a_score_near_the_threshold_does_not_cut_a_segment():
     scores_W = [0.1, 0.6, 0.4, 0.55, 0.35, 0.6, 0.2, 0.35, 0.1]
     one_class = [[score, 0, 0] for score in scores_W]
@@ -83,14 +94,44 @@ def test_an_hour_of_400_classes_takes_ten_times_the_memory_of_its_scores():
     assert peak + 2 * scores_WK.nbytes < 95_000_000  # the blocks, and all of them together
 
 
-def test_smoothing_is_in_seconds():
-    scores_WK = scores_of("aaabbb")
-    np.testing.assert_allclose(smooth(scores_WK, step=1, seconds=0.5), scores_WK)
-    fine_WK = np.repeat(scores_WK, 4, axis=0)
-    coarse = [label for label, *_ in spans("aaabbb", SegmentSettings(smooth=2), step=1)]
-    fine = find_segments(fine_WK, ["a", "b", "c"], SegmentSettings(smooth=2), step=0.25, seconds=6)
-    assert [segment.label for segment in fine] == coarse
-    assert abs(fine[0].stop - 3) <= 0.25
+@pytest.mark.parametrize("seconds", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("step", [0.64, 1.6])
+def test_smoothing_is_over_the_same_seconds_at_any_stride(step, seconds):
+    """Scores between the centres of windows are on a line: 16 times as many windows there change nothing."""
+    scores_WK = np.random.default_rng(0).random((40, 2))
+    places = np.arange(39 * 16 + 1) / 16
+    fine_WK = np.stack([np.interp(places, np.arange(40), scores_W) for scores_W in scores_WK.T], axis=1)
+    smoothed_WK = smooth(scores_WK, step=step, seconds=seconds)
+    np.testing.assert_allclose(smooth(fine_WK, step=step / 16, seconds=seconds)[::16], smoothed_WK, atol=1e-12)
+    assert np.abs(smoothed_WK - scores_WK).max() > 0.02
+    np.testing.assert_array_equal(smooth(scores_WK, step=step, seconds=0), scores_WK)
+
+
+def test_the_default_smoothing_works_at_the_default_stride():
+    """A second is less than two strides of 0.64 s: by hand, 0.61 of the window itself and 0.195 of each neighbour."""
+    scores_WK = np.array([[0.0], [0.0], [1.0], [0.0], [0.0]])
+    reach = 0.5 / 0.64
+    expected = [0, reach / 4, 1 - reach / 2, reach / 4, 0]
+    np.testing.assert_allclose(smooth(scores_WK, step=0.64, seconds=1.0)[:, 0], expected, atol=1e-12)
+
+
+def test_the_score_of_a_segment_is_the_mean_of_its_windows():
+    scores_WK = np.array([[0.9, 0.1], [0.7, 0.2], [0.25, 0.15], [0.1, 0.05], [0.1, 0.8]])
+    segments = find_segments(scores_WK, ["a", "b"], PLAIN, step=1.0, seconds=5.0)
+    assert [(one.label, one.score) for one in segments] == [("a", 0.8), (UNKNOWN, 0.175), ("b", 0.8)]
+    smoothed = find_segments(scores_WK, ["a", "b"], PLAIN.model_copy(update={"smooth": 2.0}), step=1.0, seconds=5.0)
+    means_W = [0.8, (0.45 + 0.7 + 0.125), (0.35 + 0.25 + 0.05)]  # over 1 s at the end, else over 2 s
+    assert smoothed[0].score == pytest.approx((means_W[0] + means_W[1] / 2) / 2, abs=1e-4)
+
+
+@examples(80)
+@given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=40), st.floats(0, 4))
+def test_no_gap_between_two_segments_of_a_label_is_shorter_than_the_shortest(scores, min_gap):
+    settings = SegmentSettings(smooth=0, enter=0.6, min_gap=min_gap, min_length=1.5)
+    segments = find_segments(np.array(scores), ["a", "b", "c"], settings, step=1.0, seconds=float(len(scores)))
+    for before, gap, after in zip(segments, segments[1:], segments[2:], strict=False):
+        if gap.label == UNKNOWN and before.label == after.label:
+            assert gap.stop - gap.start >= min_gap
 
 
 @examples(60)

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from pympi.Elan import Eaf
 
 from i3d.data.segments.read import read_segments
-from i3d.data.segments.segment import Segment, VideoSegments
+from i3d.data.segments.segment import UNKNOWN, Segment, VideoSegments
 from i3d.data.segments.write import write_segments
 from i3d.errors import InputError, VideoError
 from i3d.video.reader import open_video
@@ -81,7 +82,7 @@ TASK = an_object(
 LABEL_STUDIO = {"type": "array", "items": TASK}
 
 
-LABELS = st.sampled_from(["run", "walk & <jump>", '日本, "x"', "7", "a\tb"])
+LABELS = st.sampled_from(["run", UNKNOWN, "walk & <jump>", '日本, "x"', "7", "a\tb"])
 
 
 @st.composite
@@ -194,9 +195,15 @@ def test_label_studio_accepts_its_tasks_beside_the_configuration_of_the_docs(tmp
 
 
 def test_detections_have_the_form_of_activitynet(tmp_path):
-    """Read as `eval_detection.py` of ActivityNet reads them."""
-    content = json.loads(written(tmp_path, "activitynet", [RUN]).read_text())
+    """Read as `eval_detection.py` of ActivityNet reads them: each label is looked up among those of the truth."""
+    between = (Segment(1.234, 2.5, UNKNOWN, 0.125), Segment(9, 10, UNKNOWN, 0.25))
+    video = replace(RUN, segments=(*RUN.segments, *between))
+    file = written(tmp_path, "activitynet", [video])
+    content = json.loads(file.read_text())
     assert all(field in content for field in ("results", "version", "external_data"))
+    activity_index = {"run": 0, "walk & jump": 1}
+    assert [activity_index[one["label"]] for listed in content["results"].values() for one in listed] == [0, 1, 0]
+    assert read_segments(file) == (video,)
     rows = [
         (video, float(one["segment"][0]), float(one["segment"][1]), one["label"], one["score"])
         for video, listed in content["results"].items()

@@ -19,8 +19,10 @@ import i3d
 from i3d.cli.output.streams import StreamLines
 from i3d.errors import InputError, VideoError
 from i3d.inference.prediction import LabelScore
+from i3d.recipes import named_recipe
 from i3d.streaming import display as displays
-from i3d.streaming.capture import Shared
+from i3d.streaming.buffer import SourceBuffer
+from i3d.streaming.capture import Capture, Shared
 from i3d.streaming.names import parse_sources
 from i3d.streaming.results import StreamEvent, StreamLabel, StreamStats
 from i3d.streaming.scorer import WindowScorer
@@ -34,6 +36,7 @@ from support.finetuning_runs import frames_of, save_tiny
 from support.live_servers import jpeg_parts, paced, serving, serving_rtsp
 from support.rendering import encode, numbered_frame, read_number
 
+RECIPE = "i3d_r50_32x2x1_100e_kinetics400_rgb"
 FPS, LENGTH, STRIDE = 25, 8, 2  # of the tiny network: clips of 8 frames, a stride of a quarter
 
 
@@ -303,7 +306,6 @@ def test_threads_and_descriptors_end_with_the_stream(place):
     assert used() == before
 
 
-@pytest.mark.slow
 def test_the_label_of_the_last_window_is_printed_after_the_end(capsys):
     """It is computed when the source has ended already. The percent of dropped frames is of those captured."""
     counts = {"captured": 8, "used": 4, "dropped": 2, "left_out": 0, "waiting": 2, "windows": 1, "skipped": 0}
@@ -318,6 +320,76 @@ def test_the_label_of_the_last_window_is_printed_after_the_end(capsys):
     assert len(printed) == 2
     assert printed[0].endswith("8 frames, 4 used, 2 dropped (25 %)")
     assert printed[1].split() == ["0:02.000", "last", "second", "90", "%"]
+    short = StreamLines(many=False, json=False)  # it ended before the first second
+    short.add(StreamLabel(predictions=(LabelScore("only", 0.9),), seconds=0.5, is_padded=True, **common))
+    short.summarise([ended])
+    short.summarise([ended])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split() == ["0:00.500", "last", "only", "90", "%"]
+    assert len(printed) == 3
+
+
+class FakeStop:
+    """Waits cost no time, and are recorded."""
+
+    def __init__(self):
+        self.now, self.waits = 0.0, []
+
+    def is_set(self):
+        return False
+
+    def wait(self, seconds):
+        self.waits.append(seconds)
+        self.now += seconds
+        return False
+
+
+class Breaking(live.LiveVideo):
+    """A connection that delivers some frames, and is lost."""
+
+    fps = 25.0
+
+    def __init__(self, num_frames):
+        super().__init__("fake")
+        self.num_frames = num_frames
+
+    def frames(self):
+        for number in range(self.num_frames):
+            yield live.LiveFrame(number / 25, None, (8, 8), lambda: np.zeros((8, 8, 3), np.uint8))
+        raise VideoError("fake", "it broke off", "check")
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("connections", "give_up", "waits"),
+    [
+        ([9, None, None, None], 1.0, [0.5, 0.5]),  # the second wait ends when the source is given up
+        ([9, None, None, None, None, None], 5.0, [0.5, 1, 2, 1.5]),
+        ([9, None, 9, None, None, 9, None, None, None], 2.0, [0.5, 1, 0.5, 1, 0.5, 0.5, 1, 0.5]),
+        ([9, 0, 0, 0, 0, 0], 2.0, [0.5, 1, 0.5]),  # connected without a frame: still lost
+    ],
+)
+def test_waits_grow_until_frames_come_and_end_with_the_time_to_give_up(place, monkeypatch, connections, give_up, waits):
+    stop, later = FakeStop(), iter(connections[1:])
+
+    def open_next(*_, **__):
+        if (num_frames := next(later)) is None:
+            raise VideoError("fake", "refused", "check")
+        return Breaking(num_frames)
+
+    monkeypatch.setattr("i3d.streaming.capture.open_source", open_next)
+    monkeypatch.setattr("i3d.streaming.capture.time", SimpleNamespace(monotonic=lambda: stop.now))
+    (source,) = parse_sources(["rtsp://fake"], allow_network=True)
+    capture = Capture(
+        source, Breaking(connections[0]), SourceBuffer(8, 2, policy="newest"), named_recipe(RECIPE).preprocessing,
+        Shared(stop=stop), fps=25, stride_seconds=0.1, give_up_seconds=give_up,
+    )  # fmt: skip
+    capture.thread.start()
+    capture.thread.join(20)
+    assert stop.waits == waits
+    assert f"it did not come back within {give_up:g} s" in str(capture.error)
 
 
 def test_from_python(place):
@@ -400,8 +472,8 @@ def test_a_camera_that_is_pulled_out_and_back(place, monkeypatch):
         (["http://h/a", "--allow-network", "--policy", "all"], "which no address does; leave it out"),
         (["a.mp4", "--speed", "0"], "--speed 0: must be above 0 and at most 100"),
         (["a.mp4", "--speed", "nan"], "--speed nan: must be above 0"),
-        (["0", "--speed", "2"], "speed 2: is that of files, and no source is one"),
-        (["a.mp4", "-", "--reconnect-seconds", "3"], "reconnect_seconds 3: is for cameras and addresses"),
+        (["0", "--speed", "2"], "--speed 2: is that of files, and no source is one"),
+        (["a.mp4", "-", "--reconnect-seconds", "3"], "--reconnect-seconds 3: is for cameras and addresses"),
         (["a.mp4", "--budget-ms", "0"], "--budget-ms 0: must be at least 1"),
         (["a.mp4", "--window-seconds", "3600"], "--window-seconds 3600: must be above 0 and at most 60"),
         (["a.mp4", "--stride-seconds", "-1"], "--stride-seconds -1: must be above 0"),

@@ -89,10 +89,10 @@ def test_a_trained_network_finds_the_parts_to_half_a_window(model, tmp_path, fps
         (["-", "--annotate", "o.mp4"], "-: a timeline reads files"),
         (["images", "--annotate", "o.mp4"], "images have no times; give their rate with --frames-fps"),
         (["images", "--out", "o.mp4"], "chapters are of video files, not of images"),
-        (["a.mp4", "--labels", "red,red"], "labels: 'red' is named more than once"),
+        (["a.mp4", "--labels", "red,red"], "--labels: 'red' is named more than once"),
         (["a.mp4", "--labels", 'red,"green'], "with quotes around a name that has a comma"),
-        (["a.mp4", "--enter", 0.2, "--leave", 0.3], "leave 0.3: must be at most enter, 0.2; give both"),
-        (["a.mp4", "--stride-seconds", 0], "stride 0 s: must be above 0"),
+        (["a.mp4", "--enter", 0.2, "--leave", 0.3], "--leave 0.3: is above the score from which a label begins, 0.2"),
+        (["a.mp4", "--stride-seconds", 0], "--stride-seconds 0: must be above 0"),
     ],
 )
 def test_what_no_output_can_hold_is_refused_before_any_work(tmp_path, monkeypatch, words, message):
@@ -136,7 +136,7 @@ def test_from_python(model, tmp_path):
     both = i3d.timeline([str(video), str(tmp_path / "absent.mp4")], model=model, device="cpu")
     assert both[0] == one
     assert (both[1].segments, "no such file" in both[1].error) == ((), True)
-    with pytest.raises(i3d.InputError, match="no class 'pink'; it has 'blue'"):
+    with pytest.raises(i3d.InputError, match="only_labels 'pink': the network has no such class; it has 'blue'"):
         i3d.timeline(str(video), model=model, only_labels=["pink"], device="cpu")
 
 

@@ -100,8 +100,9 @@ def read_by_others(file, kind):
     """(start, stop, label) in milliseconds, by start, as the library of a format reads them."""
     match kind:
         case "activitynet":
-            (rows,) = json.loads(file.read_text())["results"].values()
-            return milliseconds([(*one["segment"], one["label"]) for one in rows])
+            content = json.loads(file.read_text())
+            (rows,), (video,) = content["results"].values(), content["external_data"]["videos"].values()
+            return sorted(milliseconds([(*one["segment"], one["label"]) for one in (*rows, *video["unknown"])]))
         case "csv" | "tsv":
             rows = csv.DictReader(file.read_text().splitlines(), delimiter="," if kind == "csv" else "\t")
             return milliseconds(
@@ -118,6 +119,11 @@ def read_by_others(file, kind):
         case "label-studio":
             (task,) = json.loads(file.read_text())
             results = task["predictions"][0]["result"]
+            fps = task["data"]["fps"]
+            for one in results:  # Label Studio displays the range, and nothing of `meta`
+                (frames,) = one["value"]["ranges"]
+                assert (frames["start"] - 1) / fps == pytest.approx(one["meta"]["start_seconds"], abs=1 / fps)
+                assert frames["end"] / fps == pytest.approx(one["meta"]["stop_seconds"], abs=1 / fps)
             return milliseconds(
                 (one["meta"]["start_seconds"], one["meta"]["stop_seconds"], one["value"]["timelinelabels"][0])
                 for one in results

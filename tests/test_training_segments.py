@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +127,22 @@ def test_ids_are_found_below_the_root(root, tmp_path):
     )
     (tmp_path / "t.csv").write_text("video,label,start,stop\ny.mp4,run,0,1\n")
     assert run_here(["i3d", "data", "list", tmp_path / "t.csv", "--out", tmp_path / "o.csv"]).stderr.count("y.mp4") == 1
+
+
+def test_another_file_of_the_name_is_not_chosen(tmp_path, monkeypatch):
+    """A list below a folder, with paths from the current one, as `i3d timeline acts/a.mp4 --out o/m.json` writes."""
+    for name in ("acts/a.mp4", "o/old/a.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"not read")
+    write_segments(tmp_path / "o" / "m.json", [timeline("a", folder="acts/")], format="activitynet")
+    monkeypatch.chdir(tmp_path)
+    message = r"acts/a.mp4': is a file of the current folder, and not below o, where 'old/a.mp4' has its name; .*--root"
+    with pytest.raises(InputError, match=message):
+        read_annotations(Path("o/m.json"))
+    (tmp_path / "o" / "old" / "a.mp4").unlink()
+    with pytest.raises(InputError, match=r"and not below o; if the list was written here, give --root \."):
+        read_annotations(Path("o/m.json"))
+    assert {clip.path for clip in read_annotations(Path("o/m.json"), root=Path())} == {"acts/a.mp4"}
 
 
 def test_background_is_what_lies_between(root):

@@ -128,8 +128,10 @@ def test_what_is_not_given_is_tuned_or_a_default():
     assert (origin(SegmentSettings(), None), origin(SegmentSettings(**dict(SegmentSettings())), tuned)) == (
         "defaults", "as given",
     )  # fmt: skip
-    with pytest.raises(i3d.InputError, match="leave 0.3: must be at most enter, 0.2; give both"):
-        completed(SegmentSettings.model_construct({"enter"}, enter=0.2), None)
+    only_enter = SegmentSettings.model_construct({"enter"}, enter=0.2)
+    assert completed(only_enter, None) == SegmentSettings(enter=0.2, leave=0.2)
+    with pytest.raises(i3d.InputError, match=r"leave 0.6: is above .* begins, 0.5; give enter too"):
+        completed(SegmentSettings.model_construct({"leave"}, leave=0.6), None)
 
 
 COLOURS = ("red", "green", "blue")

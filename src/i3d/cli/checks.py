@@ -3,7 +3,8 @@
 import csv
 import glob
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -125,6 +126,22 @@ def refuse(given: Mapping[str, object], why: str) -> None:
     for option, value in given.items():
         if value is not None and value is not False:
             raise InputError(f"{option}{why}")
+
+
+@contextmanager
+def flags_named(*names: str, **flags: str) -> Iterator[None]:
+    """Within it, an InputError that begins with the name of an option in Python begins with its flag instead.
+
+    `names` become flags with dashes, `flags` have others: hide_frames -> --hide-frames.
+    """
+    flags = {name: f"--{name.replace('_', '-')}" for name in names} | flags
+    try:
+        yield
+    except InputError as error:
+        name = re.split("[ :]", str(error), maxsplit=1)[0]
+        if name not in flags:
+            raise
+        raise InputError(flags[name] + str(error).removeprefix(name)) from error
 
 
 def numbers(option: str, text: str, kind: type[Number], allowed: Within) -> list[Number]:

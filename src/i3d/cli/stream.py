@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from i3d.cli import options as shared
 from i3d.cli import run
+from i3d.cli.checks import flags_named
 from i3d.cli.limits import WEEK, Within
 from i3d.cli.usage import STDIN, STDIN_WORD, command
 from i3d.streaming.names import check_used, parse_sources
@@ -89,7 +90,8 @@ def stream(
     """
     names = [STDIN if name == STDIN_WORD else name for name in sources]
     parsed = parse_sources(names, policy=options.policy, allow_network=options.allow_network)
-    check_used(parsed, speed=options.speed, reconnect_seconds=options.reconnect_seconds)
+    with flags_named("speed", "reconnect_seconds"):
+        check_used(parsed, speed=options.speed, reconnect_seconds=options.reconnect_seconds)
     return run.stream.run_stream(parsed, options)
 
 

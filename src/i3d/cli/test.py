@@ -115,20 +115,19 @@ def evaluate(
     fusion = parse_fusion(options.fusion, options.streams, may_sweep=True)
     if options.saves_views and (options.out is None or options.report is not None):
         raise InputError("--average-clips none: saves the logits of every view; give --out, and leave --report out")
-    options = run.test.with_data_of_run(model, options)
     if options.frame_orders:
         _check_frame_orders(options)
-        return run.test.run_frame_orders(model, options)
+        return run.test.run_frame_orders(model, run.test.with_data_of_run(model, options))
     if options.seed and MINDSPORE not in options.protocol_names:
         drawn = f"--frame-order shuffled and --protocols {MINDSPORE}"
         raise InputError(f"--seed: is for {drawn}; a test draws nothing else")
-    return run.test.run_test(model, options, fusion)
+    return run.test.run_test(model, run.test.with_data_of_run(model, options), fusion)
 
 
 def _check_frame_orders(options: TestOptions) -> None:
+    saved = {"--out": options.out, "--report": options.report}
+    refuse(saved, ": does not go with --frame-order; leave it out, and save what --json prints")
     given = {
-        "--out": options.out,
-        "--report": options.report,
         "--out-format": options.out_format != "i3d",
         "--average-clips": options.average_clips,
         "--set": options.settings,

@@ -16,6 +16,7 @@ from i3d.recipes.names import SegmentMetric
 from i3d.utils.outputs import is_drawing
 
 HOUR = Within(0, 3600)
+UP_TO_AN_HOUR = Within(0, 3600, "low")
 SEGMENT_FILE = shared.out_file(".csv", ".tsv", ".json", ".srt", ".vtt", ".eaf", ".mp4", resumes=True, or_folder=True)
 TUNING = Group("Tuning", sort_key=3.5)
 
@@ -32,7 +33,7 @@ class SegmentOptions:
     """Score from which a label begins (default: the model's, or 0.5)."""
 
     leave: Annotated[float | None, Parameter(validator=Within(0, 1))] = None
-    """Score below which it ends (default: the model's, or 0.3)."""
+    """Score below which it ends (default: the model's, or 0.3; at most --enter)."""
 
     min_length: Annotated[float | None, Parameter(validator=HOUR)] = None
     """Seconds; shorter segments are dropped (default: the model's, or 0.5)."""
@@ -78,10 +79,10 @@ class TimelineOptions:
     labels: Annotated[str | None, Parameter(group=shared.COMPUTED)] = None
     """Only these labels, with commas, those with a comma in quotes; scores stay those among all labels."""
 
-    window_seconds: Annotated[float | None, Parameter(group=shared.COMPUTED, validator=HOUR)] = None
+    window_seconds: Annotated[float | None, Parameter(group=shared.COMPUTED, validator=UP_TO_AN_HOUR)] = None
     """Length of a window (default: as the network was trained)."""
 
-    stride_seconds: Annotated[float | None, Parameter(group=shared.COMPUTED, validator=HOUR)] = None
+    stride_seconds: Annotated[float | None, Parameter(group=shared.COMPUTED, validator=UP_TO_AN_HOUR)] = None
     """From one window to the next (default: a quarter of a window)."""
 
     segments: SegmentOptions = SegmentOptions()

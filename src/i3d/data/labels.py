@@ -2,9 +2,10 @@
 
 import unicodedata
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Final
 
-from i3d.errors import InputError
+from i3d.errors import InputError, abridged, quoted
 from i3d.utils.atomic_files import ASSETS
 from i3d.utils.text import is_json_object
 
@@ -32,6 +33,28 @@ def is_numbered(classes: tuple[str, ...]) -> bool:
 def clean_label(name: str) -> str:
     """A class name in Unicode's normal form C, so that composed and decomposed letters are equal."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def class_number(label: str, labels: Sequence[str], *, option: str) -> int:
+    """The number of a class by its name. One that no class or several classes have is an InputError.
+
+    `option`: where the name was given, which the message begins with.
+    """
+    number = labels.count(label)
+    if number == 1:
+        return labels.index(label)
+    if number:
+        raise InputError(f"{option} {quoted(label)}: {number} classes of the network have this name")
+    alike = names_alike(label, labels)
+    what = "did you mean" if alike else "it has"
+    names = abridged([*map(quoted, alike or labels)], 10)
+    raise InputError(f"{option} {quoted(label)}: the network has no such class; {what} {names}")
+
+
+def names_alike(label: str, labels: Sequence[str]) -> list[str]:
+    """The class names that a name may stand for: those that contain it, else those that are spelled much like it."""
+    alike = [name for name in labels if label.casefold() in name.casefold()]
+    return alike or get_close_matches(label, labels, n=5, cutoff=0.6)
 
 
 def scripts_in(name: str) -> set[str]:

@@ -36,6 +36,7 @@ class Rows:
     classes: tuple[str, ...] | None = None  # if the format defines them
     is_frames: bool = False
     are_segments: bool = False  # the rows are what happens in longer videos
+    of_players: bool = False  # of a format whose time 0 may be the first sound
     empty: list[tuple[str, str]] = field(default_factory=list)  # videos without a row, and their splits
     seconds: dict[str, float] = field(default_factory=dict)  # lengths of videos, where the list states them
     is_json: bool = False  # errors name a clip by its place in the list, from 0

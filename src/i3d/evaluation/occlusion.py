@@ -123,7 +123,7 @@ def occlusion_windows(num_frames: int, *, length: int) -> tuple[tuple[int, int],
     16 frames, 8 a window -> (0, 8), (4, 12), (8, 16)
     """
     if not 1 <= length < num_frames:
-        raise InputError(f"windows of {length} frames: must be at least 1 and shorter than the view, {num_frames}")
+        raise InputError(f"hide_frames {length}: must be at least 1 and below the frames of the view, {num_frames}")
     last = num_frames - length
     return tuple((start, start + length) for start in (*range(0, last, max(1, length // 2)), last))
 

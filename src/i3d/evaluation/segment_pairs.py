@@ -5,7 +5,7 @@ Times become whole milliseconds, so that a comparison with a threshold is exact.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final, Literal
@@ -19,6 +19,7 @@ from i3d.data.labels import clean_label
 from i3d.data.segments.segment import VideoSegments
 from i3d.errors import InputError, abridged, quoted
 
+BEYOND: Final = 0.5  # seconds behind the end of a video that may be a rounding
 NO_CLASS: Final = (BACKGROUND, "unknown")  # in any case; segments of these are as if nothing were there
 Split = Literal["train", "val", "test"]
 
@@ -45,6 +46,15 @@ class VideoPair:
 
 
 @dataclass(frozen=True)
+class Beyond:
+    """An annotated segment that ends behind the end of its video."""
+
+    video: str
+    stop: float  # seconds
+    seconds: float  # of the video
+
+
+@dataclass(frozen=True)
 class SegmentPairs:
     """The videos of both lists, and what differs between the lists."""
 
@@ -53,6 +63,7 @@ class SegmentPairs:
     only_predicted: tuple[str, ...] = ()
     only_annotated: tuple[str, ...] = ()
     without_length: tuple[str, ...] = ()  # annotated videos whose length neither list states
+    beyond: tuple[Beyond, ...] = ()  # annotated segments that end behind the video whose length the predictions state
     no_class: Mapping[str, int] | None = None  # predicted and annotated segments of `NO_CLASS`, by label
 
     @property
@@ -93,8 +104,18 @@ def pair_segments(
         tuple(only_predicted),
         tuple(name for name in true_of if name not in predicted_name),
         tuple(true.video for predicted, true in both if not (true.seconds or (predicted and predicted.seconds))),
+        tuple(_beyond(both)),
         {label: count for label, count in sorted(counts.items()) if count},
     )
+
+
+def _beyond(both: Iterable[tuple[VideoSegments | None, VideoSegments]]) -> Iterator[Beyond]:
+    for predicted, true in both:
+        if predicted is None or predicted.seconds is None:
+            continue
+        for one in true.segments:
+            if _is_class(one.label) and one.stop > predicted.seconds + BEYOND:
+                yield Beyond(true.video, one.stop, predicted.seconds)
 
 
 def _of_other_splits(videos: Mapping[str, VideoSegments], split: Split) -> set[str]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from i3d.data.labels import names_alike
 from i3d.data.segments.segment import VideoSegments
 from i3d.errors import InputError, abridged, counted, quoted
 from i3d.evaluation.action_segmentation import (
@@ -244,7 +245,12 @@ def _warnings(paired: SegmentPairs, overlap: str, truth: Sequence[VideoSegments]
     if extra := _minus(paired.predicted_labels, paired.labels):
         warnings.append(f"{_listed(extra, 'label')} not annotated: wrong in all but mean_average_precision")
     if never := _minus(paired.labels, paired.predicted_labels):
-        warnings.append(f"{_listed(never, 'label')} never predicted: average precision 0")
+        warnings.append(f"{_listed(never, 'label')} never predicted: average precision 0{_alike(never, extra)}")
+    if beyond := paired.beyond:
+        first, number = beyond[0], counted(len(beyond), "annotated segment")
+        where = f"{quoted(first.video)} has one until {first.stop:g} s, and lasts {first.seconds:g} s there"
+        what = f"{number} beyond the end of the video that the predictions state ({where})"
+        warnings.append(f"{what}: counted in all metrics, and frame_accuracy takes the video to be as long")
     for what, spans in (("predicted", _predicted), ("annotated", _true)):
         if repeated := _repeated(paired.pairs, spans):
             warnings.append(f"{what} twice, with the same times and label: {repeated}; each counts")
@@ -254,6 +260,13 @@ def _warnings(paired: SegmentPairs, overlap: str, truth: Sequence[VideoSegments]
     if overlap:
         warnings.append(f"no frame_accuracy and edit_score: {overlap}")
     return warnings
+
+
+def _alike(never: Sequence[str], extra: Sequence[str]) -> str:
+    """Which predicted labels that are not annotated may stand for annotated ones: "; did you mean 'run' by 'runs'?"."""
+    pairs = [(label, near) for label in never for near in names_alike(label, extra)[:1]]
+    meant = [f"{quoted(label)} by {quoted(near)}" for label, near in pairs]
+    return f"; did you mean {abridged(meant, MOST)}?" if meant else ""
 
 
 def _overlap(annotated: Sequence[VideoPair]) -> str:

@@ -8,7 +8,6 @@ Letters in names: V views, K classes, N clips, T frames, H rows, W columns, C ch
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import islice
 from typing import Final
 
@@ -16,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from i3d.errors import InputError, VideoError, abridged, quoted
+from i3d.data.labels import class_number
+from i3d.errors import InputError, VideoError, quoted
 from i3d.evaluation.occlusion import Clip, default_length, occlusion_curve, occlusion_windows
 from i3d.evaluation.scoring import sigmoid, softmax
 from i3d.explanations.explanation import Explanation
@@ -70,7 +70,9 @@ class Explainer:
     def __init__(self, predictor: Predictor, options: ExplainOptions) -> None:
         self.predictor, self.options = predictor, options
         recipe, shape = predictor.card.recipe, view_shape(predictor.card.recipe)
-        self.target = None if options.label is None else class_number(options.label, predictor.card.labels)
+        self.target = (
+            None if options.label is None else class_number(options.label, predictor.card.labels, option="label")
+        )
         if options.length is not None:
             occlusion_windows(shape[2], length=options.length)
         self._net: VideoNetwork | None = None
@@ -169,16 +171,3 @@ class ViewScorer:
             what = f"the network gave NaN or infinity in {engine.arithmetic} for a changed copy"
             raise VideoError(self.name, what, "use --precision fp32")
         return sigmoid(logits_NK) if recipe.multi_label else softmax(logits_NK)
-
-
-def class_number(label: str, labels: tuple[str, ...]) -> int:
-    """The number of a class by its name. One that no class or several classes have is an InputError."""
-    if labels.count(label) == 1:
-        return labels.index(label)
-    if label in labels:
-        raise InputError(f"label {quoted(label)}: {labels.count(label)} classes of the network have this name")
-    alike = [name for name in labels if label.casefold() in name.casefold()]
-    alike = alike or get_close_matches(label, labels, n=5, cutoff=0.6)
-    what = "did you mean" if alike else "it has"
-    names = abridged([*map(quoted, alike or labels)], 10)
-    raise InputError(f"label {quoted(label)}: the network has no such class; {what} {names}")

@@ -38,15 +38,22 @@ class Explanation:
     def view_line(self) -> str:
         """Which part of the video is explained, in words."""
         one, number = self.view, self.view.number
-        middle = ", the middle one" if one.is_default else ""
+        middle = f", {one.which}" if one.which else ""
         which = "the only one" if one.num_views == 1 else f"{number} of {one.num_views}{middle}"
         repeated = f", {one.num_repeated} of them repeated: the video is shorter" if one.num_repeated else ""
         line = f"view: {which}, {counted(len(one.clip_THWC), 'frame')}{self.span(0, len(one.clip_THWC))}{repeated}"
         return f"{line}; its score is {self.view_score:.3f}"
 
     @property
+    def has_one_frame(self) -> bool:
+        """Whether all frames of the view are the same one: none can be hidden."""
+        return self.view.num_repeated == len(self.view.clip_THWC) - 1
+
+    @property
     def curve_line(self) -> str:
         """The peak of the curve in words."""
+        if self.has_one_frame:
+            return "one frame: no curve"
         curve, (start, stop) = self.curve, self.curve.windows[self.curve.peak]
         frames = f"frames {start + 1} to {stop}" if stop - start > 1 else f"frame {stop}"
         drop = float(curve.drops_S.max())

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from i3d.data.loading.view_stream import EndOfVideo, View, ViewSampler
 from i3d.errors import InputError, VideoError, counted
 from i3d.inference.predictor import Predictor, VideoLogits, source_name
-from i3d.recipes.protocols import middle_view
+from i3d.recipes.protocols import middle_view, name_of_middle
 from i3d.utils.progress import ProgressCallback
 from i3d.video.base import Limits, Source
 from i3d.video.reader import open_video
@@ -26,7 +26,7 @@ class ChosenView:
     clip_THWC: npt.NDArray[np.uint8]
     number: int  # from 1
     num_views: int
-    is_default: bool  # no view was asked for: it is the middle crop of the middle clip, or the middle window
+    which: str  # of a video of several: "the middle crop of the middle clip", "the middle window"; empty: it was named
     seconds_T: npt.NDArray[np.float64] | None  # None: the frames have no times
     num_repeated: int  # of its frames: the video is shorter than what the network takes
 
@@ -69,7 +69,8 @@ def choose_view(
     if not isinstance(view, View):
         raise VideoError(name, "was changed while it was read", "run it again when it is complete")
     seconds = _seconds(sampler, source, view.numbers_T, frames_fps=frames_fps, limits=limits)
-    return logits, _looped(view, place + 1, num_views, seconds, predictor.engine.min_frames, is_default=number is None)
+    which = name_of_middle(sampler.protocol, num_views) if number is None else ""
+    return logits, _looped(view, place + 1, num_views, seconds, predictor.engine.min_frames, which=which)
 
 
 def _looped(
@@ -79,7 +80,7 @@ def _looped(
     seconds_T: npt.NDArray[np.float64] | None,
     min_frames: int,
     *,
-    is_default: bool,
+    which: str,
 ) -> ChosenView:
     """The view with its frames repeated where the network takes more."""
     clip_THWC, num_frames = view.clip_THWC, len(view.clip_THWC)
@@ -87,7 +88,7 @@ def _looped(
         indices_T = looped_indices(num_frames, length=min_frames)
         clip_THWC, seconds_T = clip_THWC[indices_T], None if seconds_T is None else seconds_T[indices_T]
     num_repeated = len(clip_THWC) - len(np.unique(view.numbers_T))
-    return ChosenView(np.ascontiguousarray(clip_THWC), number, num_views, is_default, seconds_T, num_repeated)
+    return ChosenView(np.ascontiguousarray(clip_THWC), number, num_views, which, seconds_T, num_repeated)
 
 
 def _seconds(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from i3d.errors import InputError
-from i3d.exporting.quantized import ActivationRange, Calibration, bias_of, layers_of, reached_layers, shape_bias
+from i3d.exporting.quantized import ActivationRange, Calibration, layers_of, reached_layers
 from i3d.models.engine.runtimes.openvino import shared_core
 from i3d.utils.progress import Progress, ProgressCallback
 
@@ -39,23 +39,19 @@ def calibrate(
 
     nncf.set_log_level(logging.ERROR)
     source = _Counted(windows, number, on_progress)
-    model = model.clone()
     layers = layers_of(model)
-    for layer in layers.values():
-        shape_bias(layer)  # so that NNCF finds it
-    model.validate_nodes_and_infer_types()
     with contextlib.redirect_stdout(io.StringIO()):  # its own progress bars
         quantized = nncf.quantize(
             model.clone(),
             nncf.Dataset(source),
             subset_size=number,
-            fast_bias_correction=True,
             ignored_scope=nncf.IgnoredScope(names=[layers[classifier].get_friendly_name()]),
             target_device=nncf.TargetDevice.CPU,
+            # Changed biases make the network of the package worse on real clips: only ranges are used.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
         )
     ranges = tuple(_ranges(model, quantized, classifier))
-    changes = dict(_bias_changes(model, quantized, classifier))
-    return Calibration(classifier=classifier, ranges=ranges, bias_changes=changes), source.number
+    return Calibration(classifier=classifier, ranges=ranges), source.number
 
 
 class _Counted:
@@ -76,19 +72,6 @@ class _Counted:
             self.number = max(self.number, number)
             yield window
             self.on_progress(Progress("calibrate", number, self.total, "window"))
-
-
-def _bias_changes(
-    model: openvino.Model, quantized: openvino.Model, classifier: str
-) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """What NNCF adds to the biases, which makes up for the mean error of rounding."""
-    ops = {op.get_friendly_name(): op for op in quantized.get_ops()}
-    for name, layer in layers_of(model).items():
-        before, after = (bias_of(op) for op in (layer, ops[layer.get_friendly_name()]))
-        if name != classifier and before is not None and after is not None:
-            old, new = (one.get_source_output().get_node().data.ravel() for one in (before, after))
-            if not np.array_equal(old, new):
-                yield name, tuple(round(float(value), 5) for value in new - old)
 
 
 def _ranges(model: openvino.Model, quantized: openvino.Model, classifier: str) -> Iterator[ActivationRange]:

@@ -6,11 +6,10 @@ layers stay in floating point.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from pydantic import Field
 
 from i3d.errors import InputError
 from i3d.recipes.settings import Settings
@@ -38,7 +37,6 @@ class Calibration(Settings):
 
     classifier: str  # the name of its weights, which stay in float
     ranges: tuple[ActivationRange, ...]
-    bias_changes: dict[str, tuple[float, ...]] = Field(default_factory=dict)  # by layer: of each output channel
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -88,9 +86,8 @@ def quantize_graph(
             continue
         _round(ops[one.source].output(0), one)
     for layer in calibration.layers:
-        shape_bias(layers[layer])
+        _fold_bias(layers[layer])
         if layer not in float_layers:
-            _change_bias(layers[layer], calibration.bias_changes.get(layer, ()))
             layers[layer].input(1).replace_source_output(_int8_weights(layers[layer]).output(0))
     model.validate_nodes_and_infer_types()
     return model
@@ -124,29 +121,7 @@ def _round(values: Any, one: ActivationRange) -> None:
             target.replace_source_output(rounded.output(0))
 
 
-def bias_of(layer: Any) -> Any:
-    """The input of a sum that adds the bias (1, C, 1, 1, 1) of a layer; None: it has none of this shape."""
-    for target in layer.output(0).get_target_inputs():
-        add = target.get_node()
-        if add.get_type_name() == "Add":
-            others = [add.input(k) for k in range(2) if add.input_value(k).get_node() != layer]
-            constants = [one for one in others if one.get_source_output().get_node().get_type_name() == "Constant"]
-            return constants[0] if constants else None
-    return None
-
-
-def _change_bias(layer: Any, changes: Sequence[float]) -> None:
-    """Add to the bias of each channel what rounding takes from its mean."""
-    from openvino import opset13
-
-    bias = bias_of(layer)
-    if bias is not None and len(changes):
-        values = bias.get_source_output().get_node().data
-        changed = values + np.asarray(changes, values.dtype).reshape(values.shape)
-        bias.replace_source_output(opset13.constant(changed).output(0))
-
-
-def shape_bias(layer: Any) -> None:
+def _fold_bias(layer: Any) -> None:
     """Give the bias of a convolution its final shape (1, C, 1, 1, 1).
 
     ONNX leaves that to the graph, where it depends on the rank of the output. OpenVINO resolves it for inputs of fixed

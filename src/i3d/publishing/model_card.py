@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from i3d._version import __version__
 from i3d.errors import counted, printable
@@ -96,8 +97,6 @@ def _confused(evaluation: Evaluation, metrics: Metrics) -> list[dict[str, Any]]:
 
 def _render(values: Mapping[str, Any]) -> str:
     """The text in Markdown. In names, what Markdown would take for markup is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     page = Environment(
         loader=FileSystemLoader(ASSETS / "publishing"),
         autoescape=False,  # noqa: S701 (Markdown: `name` escapes)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from huggingface_hub import HfApi
+
 from i3d.errors import InputError, WeightsError, abridged, first_line, printable
 from i3d.publishing.folder import CONFIG, CONFUSION, EXPORTS, FORMAT, METRICS
 from i3d.publishing.hub_names import check_repository
@@ -40,8 +42,6 @@ def push(folder: str | os.PathLike[str], repository: str, *, private: bool = Fal
         InputError: for a folder that `publish` did not write, whose weights were changed since, and for an error of
             the hub: no network, no token, no right.
     """
-    from huggingface_hub import HfApi
-
     check_repository("repository", repository)
     path = Path(folder)
     _check_folder(path)

@@ -36,6 +36,16 @@ def middle_view(protocol: Protocol, num_views: int) -> int:
     return num_views // crops // 2 * crops + MIDDLE_CROPS[protocol.crops]
 
 
+def name_of_middle(protocol: Protocol, num_views: int) -> str:
+    """What the view of `middle_view` is, in words."""
+    if not isinstance(protocol, ClipProtocol):
+        return "the middle window"
+    parts = [
+        name for name, count in (("crop", protocol.num_crops), ("clip", num_views // protocol.num_crops)) if count > 1
+    ]
+    return " of ".join(f"the middle {part}" for part in parts)
+
+
 @checks_types
 def with_protocol(recipe: Recipe, name: str) -> Recipe:
     """The recipe with the clips and crops of a short name, or with windows of all frames.

@@ -43,12 +43,23 @@ class TunedSegments(Settings):
 
 
 def completed(given: SegmentSettings, tuned: TunedSegments | None) -> SegmentSettings:
-    """What is not set in `given` is as it was tuned, or as the default is. An InputError if leave is above enter."""
+    """What is not set in `given` is as it was tuned, or as the default is.
+
+    Of `leave` that is at most `enter`: a score above would end a class where it begins. `leave` above it is an
+    InputError.
+    """
     rest = SegmentSettings() if tuned is None else tuned.settings
     values = {**dict(rest), **given.model_dump(exclude_unset=True)}
-    if values["leave"] > values["enter"]:
-        raise InputError(f"leave {values['leave']:g}: must be at most enter, {values['enter']:g}; give both")
+    if "leave" not in given.model_fields_set:
+        values["leave"] = min(values["leave"], values["enter"])
+    check_thresholds(values["enter"], values["leave"])
     return SegmentSettings(**values)
+
+
+def check_thresholds(enter: float, leave: float) -> None:
+    """An InputError if a class would end at a score that lets it begin."""
+    if leave > enter:
+        raise InputError(f"leave {leave:g}: is above the score from which a label begins, {enter:g}; give enter too")
 
 
 def origin(given: SegmentSettings, tuned: TunedSegments | None) -> str:

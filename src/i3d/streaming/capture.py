@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from i3d.data.loading.preprocess import resize_checked
@@ -15,14 +16,14 @@ from i3d.streaming.buffer import Frame, SourceBuffer
 from i3d.streaming.names import LiveSource
 from i3d.streaming.resampling import Resampler
 from i3d.streaming.results import State, StreamEvent
-from i3d.streaming.sources import backoff, open_source
+from i3d.streaming.sources import NETWORK_SECONDS, backoff, open_source
 from i3d.utils.prefetch import counts_as_producer
 from i3d.video.base import FrameHWC
 from i3d.video.live import LiveFrame, LiveVideo, PlayedFile
 from i3d.video.opening import DECODE_ERRORS
 from i3d.video.transforms import center_crop
 
-STEADY_SECONDS: Final = 5.0  # a connection that lasted so long was a good one: waits begin again
+LEAST_SECONDS: Final = 2.0  # for an answer at the last attempt to connect
 MAX_EVENTS: Final = 1000  # that wait to be reported
 
 
@@ -86,9 +87,9 @@ class Capture:
 
     def _read_connections(self) -> None:
         """Read until the source ends; after a loss, connect again."""
-        waits, video = backoff(), self._video
+        waits, video, lost_at = backoff(), self._video, inf
         while True:
-            since = time.monotonic()
+            num_before = self.buffer.counts.captured
             try:
                 with video, self._damage_reported(video):
                     self._read(video)
@@ -108,30 +109,34 @@ class Capture:
             with self._shared.condition:
                 self.state = "lost"
             self._report(f"lost: {error.why}; connecting again")
-            if time.monotonic() - since >= STEADY_SECONDS:
-                waits = backoff()
-            again = self._connect_again(waits, error)
+            if self.buffer.counts.captured > num_before or lost_at == inf:  # a connection that delivered frames
+                waits, lost_at = backoff(), time.monotonic()
+            again = self._connect_again(waits, lost_at, error)
             if again is None:
                 return
             video = again
 
-    def _connect_again(self, waits: Iterator[float], error: VideoError) -> LiveVideo | None:
-        """The source, open again, after waits that grow; None when the stream stops."""
-        since = time.monotonic()
-        while not self._shared.stop.wait(next(waits)):
+    def _connect_again(self, waits: Iterator[float], lost_at: float, error: VideoError) -> LiveVideo | None:
+        """The source, open again, after waits that grow; None when the stream stops.
+
+        The last attempt begins when the source is given up, and takes `LEAST_SECONDS` at most.
+        """
+        give_up, last_error = inf if self._give_up_seconds is None else self._give_up_seconds, error
+        while (left := lost_at + give_up - time.monotonic()) > 0:
+            if self._shared.stop.wait(min(next(waits), left)):
+                return None
+            seconds = min(max(LEAST_SECONDS, lost_at + give_up - time.monotonic()), NETWORK_SECONDS)
             try:
-                video = open_source(self.source, self._shared.stop, speed=self._speed)
+                video = open_source(self.source, self._shared.stop, speed=self._speed, seconds=seconds)
             except VideoError as still:
-                gone = time.monotonic() - since
-                if self._give_up_seconds is not None and gone >= self._give_up_seconds:
-                    what = f"it did not come back within {self._give_up_seconds:g} s ({still.why})"
-                    raise VideoError(self.source.name, what, error.todo) from still
+                last_error = still
                 continue
             with self._shared.condition:
                 self.state, self.reconnects = "connected", self.reconnects + 1
-            self._report(f"connected again after {time.monotonic() - since:.1f} s")
+            self._report(f"connected again after {time.monotonic() - lost_at:.1f} s")
             return video
-        return None
+        what = f"it did not come back within {give_up:g} s ({last_error.why})"
+        raise VideoError(self.source.name, what, error.todo) from last_error
 
     def _read(self, video: LiveVideo) -> None:
         for frame in video.frames():

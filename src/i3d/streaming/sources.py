@@ -16,13 +16,18 @@ from i3d.video.live import Camera, LiveVideo, PlayedFile, open_network, open_pip
 NETWORK_SECONDS: Final = 10.0  # without an answer or data, after which a connection counts as lost
 
 
-def open_source(source: LiveSource, stop: threading.Event, *, speed: float = 1.0) -> LiveVideo:
-    """Open a source; reading ends when `stop` is set. A source that cannot be opened is a VideoError."""
+def open_source(
+    source: LiveSource, stop: threading.Event, *, speed: float = 1.0, seconds: float = NETWORK_SECONDS
+) -> LiveVideo:
+    """Open a source; reading ends when `stop` is set. A source that cannot be opened is a VideoError.
+
+    `seconds`: how long an address may take to answer.
+    """
     match source.kind:
         case "camera":
             return _open_camera(int(source.target), source.name)
         case "address":
-            return open_network(source.target, source.name, seconds=NETWORK_SECONDS)
+            return open_network(source.target, source.name, seconds=NETWORK_SECONDS, open_seconds=seconds)
         case "pipe":
             return open_pipe(_standard_input(), source.name, stop)
         case "file":

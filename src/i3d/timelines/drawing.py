@@ -21,6 +21,7 @@ MAX_LABELS: Final = 30  # of a video: those that last longest
 MAX_VIDEOS: Final = 20
 TICKS: Final = 8  # at most, after the first
 TICK_SECONDS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+SHORT: Final = 5.0  # seconds of a video whose axis has tenths
 FAINT: Final = 0.25  # opacity of a score of 0
 
 
@@ -71,7 +72,7 @@ def _draw(axes: "Axes", one: Timeline, labels: Sequence[str]) -> None:
     axes.set_yticks(range(len(labels)), [printable(label) for label in labels])
     axes.set_ylim(max(1, len(labels)) - 0.5, -0.5)
     axes.set_xlim(0, one.seconds)
-    axes.set_xticks(times := ticks(one.seconds), [_clock(time) for time in times])
+    axes.set_xticks(times := ticks(one.seconds), [_clock(time, tenths=one.seconds < SHORT) for time in times])
     axes.grid(axis="x", color=GRID)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -79,14 +80,19 @@ def _draw(axes: "Axes", one: Timeline, labels: Sequence[str]) -> None:
     axes.set_title(printable(one.path), loc="left", fontsize="medium")
 
 
-def ticks(seconds: float) -> list[int]:
-    """Whole seconds, or minutes, or hours, at which the axis of a video of this length has its times."""
+def ticks(seconds: float) -> list[float]:
+    """Tenths, whole seconds, minutes or hours, at which the axis of a video of this length has its times."""
+    if seconds < SHORT:
+        tenths = next(tenths for tenths in (1, 2, 5, 10) if 10 * seconds <= TICKS * tenths)
+        return [tenth / 10 for tenth in range(0, int(10 * seconds) + 1, tenths)]
     step = next((step for step in TICK_SECONDS if seconds <= TICKS * step), 3600 * ceil(seconds / 3600 / TICKS))
     return [*range(0, int(seconds) + 1, step)]
 
 
-def _clock(seconds: float) -> str:
-    """0:03, 1:02:03."""
+def _clock(seconds: float, *, tenths: bool) -> str:
+    """0:03, 1:02:03; with tenths 0:00.3."""
+    if tenths:
+        return f"0:{seconds:04.1f}"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -19,9 +19,10 @@ from typing import Any, Final
 import numpy as np
 
 from i3d.data.content import Stamp, check_unchanged, file_signature, file_stamp, signature_of_read
+from i3d.data.labels import class_number
 from i3d.data.resume import ResumeLog
 from i3d.data.segments.segment import UNKNOWN, Segment, VideoSegments
-from i3d.errors import InputError, VideoError, abridged, counted, quoted
+from i3d.errors import InputError, VideoError, counted, quoted
 from i3d.inference.predictor import Predictor, source_name
 from i3d.recipes.segments import SegmentSettings, TunedSegments, completed, origin
 from i3d.timelines.scores import Scores, SlidingWindows, check_windows, score_blocks, sliding_windows, window_shape
@@ -47,12 +48,15 @@ class Timeline:
     seconds: float = 0.0  # length of the video
     fps: float | None = None  # of the video; None: variable, or images without times
     notes: tuple[str, ...] = ()  # about the file
+    lead: float = 0.0  # seconds from where players begin to count to the first frame, at which times here are 0
     error: str = ""
 
     @property
     def video_segments(self) -> VideoSegments:
         """As files of segments have them."""
-        return VideoSegments(self.path, self.segments, self.seconds, self.fps, is_variable=self.fps is None)
+        return VideoSegments(
+            self.path, self.segments, self.seconds, self.fps, is_variable=self.fps is None, lead=self.lead
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,7 @@ class ScoredVideo:
     seconds: float  # length of the video
     fps: float | None  # of the video; None: variable, or images without times
     notes: tuple[str, ...]  # about the file
+    lead: float = 0.0  # as in `Timeline`
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class TimelineOptions:
             if (value := getattr(self, name)) is not None and not 0 < value <= 3600:
                 raise InputError(f"{WORDS[name]} {value:g} s: must be above 0 and at most 3600")
         if repeated := next((label for label, count in Counter(self.labels).items() if count > 1), None):
-            raise InputError(f"labels: {quoted(repeated)} is named more than once; name each label once")
+            raise InputError(f"only_labels: {quoted(repeated)} is named more than once; name each label once")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +99,8 @@ class TimelineFinder:
     _logged: set[str] = field(default_factory=set, init=False)  # messages that are of all videos
 
     def __post_init__(self) -> None:
-        missing = [label for label in self.options.labels if label not in self.predictor.card.labels]
-        if missing:
-            names = abridged([*map(quoted, self.predictor.card.labels)], 10)
-            raise InputError(f"labels: the network has no class {quoted(missing[0])}; it has {names}")
+        for label in self.options.labels:
+            class_number(label, self.predictor.card.labels, option="only_labels")
         completed(self.options.segments, self.tuned)
         min_frames = self.predictor.engine.min_frames
         check_windows(self.predictor.card.recipe, self.span, self.step, min_frames=min_frames)
@@ -143,6 +146,7 @@ class TimelineFinder:
             seconds=scored.seconds,
             fps=scored.fps,
             notes=scored.notes,
+            lead=scored.lead,
         )
 
     def score(
@@ -160,6 +164,7 @@ class TimelineFinder:
         blocks = store.blocks()
         known = store.whole()
         with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
+            lead = video.lead_seconds
             windows = sliding_windows(self.predictor.card.recipe, video, span=self.span, step=self.step)
             self._log_once(windows.rounding(self.span))
             if known is None:
@@ -179,6 +184,7 @@ class TimelineFinder:
             seconds=known["seconds"],
             fps=known["fps"],
             notes=tuple(known["notes"]),
+            lead=lead,
         )
 
     def _log_once(self, message: str) -> None:
@@ -290,7 +296,7 @@ def constant_rate(video: Video) -> float | None:
     times = video.timetable() if video.timed else None
     if times is None or len(times) < 2:
         return video.fps
-    durations = np.diff(np.array([float(time) for time in times]))[:-1]  # the last one is a guess
+    durations = np.diff(np.fromiter(map(float, times), np.float64, len(times)))[:-1]  # the last one is a guess
     if len(durations) and np.ptp(durations) > 2 * MILLISECOND:
         return None
     return video.fps

@@ -35,7 +35,9 @@ def known_segments(
     matched = match_videos(paths, [*by_name])
     if missing := [path for path in paths if path not in matched]:
         names = abridged([quoted(path) for path in missing], MOST)
-        todo = "add them (an empty list where nothing happens), or leave these videos out"
+        todo = (
+            "add them, or leave these videos out; where nothing happens: an empty list, in a table a row of background"
+        )
         raise InputError(f"{where}: has no segments of {counted(len(missing), 'given video')} ({names}); {todo}")
     chosen = [by_name[matched[path]] for path in paths]
     _check_labels(chosen, labels, where)
@@ -89,4 +91,4 @@ def _with_length(path: str, one: VideoSegments, where: str) -> VideoSegments:
     if last > seconds + slack:
         what = f"{quoted(one.video)} has a segment until {last:.1f} s, and {path} lasts {seconds:.1f} s"
         raise InputError(f"{where}: {what}; {todo}")
-    return VideoSegments(one.video, one.segments, seconds, one.fps, one.is_variable, one.split)
+    return VideoSegments(one.video, one.segments, seconds, one.fps, one.is_variable, one.split, one.lead)

@@ -21,6 +21,7 @@ from i3d.recipes.segments import SegmentSettings as SegmentSettings
 from i3d.utils.arguments import checks_types
 
 OFF: Final = -1
+TINY: Final = 1e-9  # of a step
 Scores = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
 
@@ -58,13 +59,29 @@ def find_segments(
 
 
 def smooth(probabilities_WK: Scores, *, step: float, seconds: float) -> Scores:
-    """The mean over the windows whose centres are at most half of `seconds` away; at the ends, of those that exist."""
-    reach = int(seconds / 2 / step + 1e-9)
-    sums_WK = np.concatenate([np.zeros((1, probabilities_WK.shape[1])), np.cumsum(probabilities_WK, axis=0)])
-    centres_W = np.arange(len(probabilities_WK))
-    first_W, stop_W = np.maximum(centres_W - reach, 0), np.minimum(centres_W + reach + 1, len(centres_W))
-    means_WK: Scores = (sums_WK[stop_W] - sums_WK[first_W]) / (stop_W - first_W)[:, None]
-    return np.clip(means_WK, 0, 1)
+    """The mean over `seconds` around the centre of each window, of scores that are linear between two centres.
+
+    So it is over the same time with any step. At the ends, it is over the time between the outer centres.
+    """
+    reach, last = seconds / 2 / step, len(probabilities_WK) - 1
+    if reach < TINY or last == 0:
+        return probabilities_WK.copy()
+    centres_W = np.arange(last + 1.0)
+    from_W, to_W = np.maximum(centres_W - reach, 0), np.minimum(centres_W + reach, last)
+    means_WK = np.empty_like(probabilities_WK)
+    for k, scores_W in enumerate(probabilities_WK.T):
+        area_W = np.concatenate([[0.0], np.cumsum((scores_W[1:] + scores_W[:-1]) / 2)])
+        means_WK[:, k] = (_area(area_W, scores_W, to_W) - _area(area_W, scores_W, from_W)) / (to_W - from_W)
+    return np.clip(means_WK, 0, 1, out=means_WK)
+
+
+def _area(area_W: Scores, scores_W: Scores, places_W: Scores) -> Scores:
+    """The area below linear scores from the first centre to some places, by that up to each centre."""
+    before_W = np.minimum(places_W.astype(np.int64), len(scores_W) - 2)
+    part_W = places_W - before_W
+    slope_W = scores_W[before_W + 1] - scores_W[before_W]
+    total_W: Scores = area_W[before_W] + part_W * (scores_W[before_W] + part_W * slope_W / 2)
+    return total_W
 
 
 def _states(probabilities_WK: Scores, smoothed_WK: Scores, edges_W1: Scores, settings: SegmentSettings) -> Classes:
@@ -73,8 +90,10 @@ def _states(probabilities_WK: Scores, smoothed_WK: Scores, edges_W1: Scores, set
     _fill_gaps(states_W, edges_W1, shorter_than=settings.min_gap)
     _trim(states_W, probabilities_WK, smoothed_WK, settings)
     for first, stop, state in _runs(states_W):
-        if state != OFF and edges_W1[stop] - edges_W1[first] < settings.min_length:
+        is_whole_video = stop - first == len(states_W)  # its length is that of the video, not of what it shows
+        if state != OFF and not is_whole_video and edges_W1[stop] - edges_W1[first] < settings.min_length:
             states_W[first:stop] = OFF
+    _fill_gaps(states_W, edges_W1, shorter_than=settings.min_gap)  # where what was dropped leaves one
     return states_W
 
 

@@ -92,6 +92,7 @@ class Video(ABC):
     frames_decoded = 0  # by `stream`, so far
     stated_seconds: float | None = None  # its length by the header, which may be wrong: for progress alone
     stated_frames: int | None = None
+    lead_seconds = 0.0  # from where players begin to count, the first sound or frame, to the first frame
     num_damaged = 0  # frames read so far in which the decoder concealed errors
     encoding = "array"  # container and codec, or the suffix of image files
 
@@ -125,7 +126,7 @@ class Video(ABC):
         """Yield the frames at these increasing indices; seeks where that saves decoding."""
 
     @abstractmethod
-    def timetable(self) -> list[Fraction] | None:
+    def timetable(self) -> Sequence[Fraction] | None:
         """The start of each frame and the end of the last, in seconds; None if that needs decoding."""
 
     @cached_property
@@ -140,7 +141,7 @@ class Video(ABC):
         return float((len(self._times) - 1) / self._times[-1]) if self.timed else None
 
     @cached_property
-    def _times(self) -> list[Fraction]:
+    def _times(self) -> Sequence[Fraction]:
         """The timetable, by decoding all frames if necessary. Frames without times are a VideoError."""
         if not self.timed:
             raise VideoError(self.name, "its frames have no times", "give their frame rate (frames_fps)")

@@ -25,12 +25,14 @@ from av.video.stream import VideoStream
 from i3d.errors import VideoError, counted, printable
 from i3d.video.base import MAX_GAP_SECONDS, DecodedFrame, FrameHWC, Limits, StampedFrame, Video, assign_times
 from i3d.video.file_headers import ends_in_full_packet, find_lost_fragment, find_truncation
+from i3d.video.frame_times import FrameTimes
 from i3d.video.last_frame import LastFrame
 from i3d.video.opening import (
     DECODE_ERRORS,
     DEFAULT_PERIOD,
     CheckedFile,
     frame_period,
+    lead_of,
     open_container,
     reason,
     stated_end,
@@ -104,6 +106,7 @@ class ContainerVideo(Video):
         self._note_errors(errors)
         self._stream = video_stream(self._container, self.name)
         self._time_base = self._stream.time_base or DEFAULT_PERIOD
+        self.lead_seconds = lead_of(self._container, self._stream)
         length = (self._stream.duration or 0) * self._time_base or Fraction(self._container.duration or 0, av.time_base)
         if length > 0:
             self.stated_seconds = float(length)
@@ -183,17 +186,16 @@ class ContainerVideo(Video):
             if frame.index in missing:
                 yield frame
 
-    def timetable(self) -> list[Fraction] | None:
+    def timetable(self) -> FrameTimes | None:
         return self._table
 
     @cached_property
-    def _table(self) -> list[Fraction] | None:
+    def _table(self) -> FrameTimes | None:
         if self._index is None:
             return None
-        pts = self._index.pts.tolist()
-        starts = [(stamp - pts[0]) * self._time_base for stamp in pts]
         last = self._index.last_duration * self._time_base
-        return [*starts, starts[-1] + (last if 0 < last <= MAX_GAP_SECONDS else frame_period(self._stream))]
+        end = last if 0 < last <= MAX_GAP_SECONDS else frame_period(self._stream)
+        return FrameTimes(self._index.pts, self._time_base, end)
 
     @cached_property
     def _index(self) -> FrameIndex | None:
@@ -212,7 +214,7 @@ class ContainerVideo(Video):
                 self._notes[lost] = None
             return log.index()
 
-    def _seeking(self, wanted: Sequence[int], scan: FrameIndex, table: list[Fraction]) -> Iterator[DecodedFrame]:
+    def _seeking(self, wanted: Sequence[int], scan: FrameIndex, table: FrameTimes) -> Iterator[DecodedFrame]:
         """Seek only where a keyframe lies between one wanted frame and the next; otherwise decoding on is cheaper."""
         if wanted[-1] >= len(scan.pts):
             raise _SeekFailedError

@@ -224,7 +224,7 @@ def open_pipe(file: BinaryIO, name: str, stop: threading.Event) -> LiveVideo:
     return ContainerStream(container, name, todo=PIPE_TODO)
 
 
-def open_network(address: str, name: str, *, seconds: float) -> LiveVideo:
+def open_network(address: str, name: str, *, seconds: float, open_seconds: float) -> LiveVideo:
     """A live stream at an address, which is not logged: it may hold a password. A VideoError if there is none.
 
     A video that has an end is a VideoError too: it would be played as fast as it is downloaded.
@@ -233,7 +233,11 @@ def open_network(address: str, name: str, *, seconds: float) -> LiveVideo:
     try:
         with av.logging.Capture():
             container = open_address(
-                address, protocols=PROTOCOLS[scheme], max_pixels=str(DEFAULT_LIMITS.max_pixels), seconds=seconds
+                address,
+                protocols=PROTOCOLS[scheme],
+                max_pixels=str(DEFAULT_LIMITS.max_pixels),
+                seconds=seconds,
+                open_seconds=open_seconds,
             )
     except DECODE_ERRORS as error:
         what = f"cannot be opened ({printable(reason(error)).replace(address, name)})"

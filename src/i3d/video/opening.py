@@ -84,10 +84,12 @@ def open_live_file(file: object, *, max_pixels: str) -> InputContainer:
     )
 
 
-def open_address(address: str, *, protocols: str, max_pixels: str, seconds: float) -> InputContainer:
+def open_address(
+    address: str, *, protocols: str, max_pixels: str, seconds: float, open_seconds: float
+) -> InputContainer:
     """The container at an address of the network, by these protocols only; one of the `DECODE_ERRORS` if there is none.
 
-    `seconds`: without an answer, or without data, for so long, the connection is given up.
+    Without an answer for `open_seconds`, and later without data for `seconds`, the connection is given up.
     """
     return av.open(
         address,
@@ -98,7 +100,7 @@ def open_address(address: str, *, protocols: str, max_pixels: str, seconds: floa
             "rtsp_transport": "tcp",
             "fflags": "nobuffer",
         },
-        timeout=(seconds, seconds),
+        timeout=(open_seconds, seconds),
         metadata_errors="replace",
     )
 
@@ -172,6 +174,15 @@ def stated_end(container: InputContainer | None, stream: VideoStream) -> Fractio
     if container is not None and container.duration and len(container.streams) == 1:
         return Fraction((container.start_time or 0) + container.duration, av.time_base)
     return None
+
+
+def lead_of(container: InputContainer, stream: VideoStream) -> float:
+    """Seconds from the first sound or frame of a file, where players begin to count, to the first frame."""
+    streams = (stream, *container.streams.audio)
+    starts = [one.start_time * one.time_base for one in streams if one.start_time is not None and one.time_base]
+    if stream.start_time is None or not stream.time_base:
+        return 0.0
+    return float(stream.start_time * stream.time_base - min(starts))
 
 
 def reason(error: Exception) -> str:

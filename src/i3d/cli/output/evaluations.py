@@ -114,7 +114,7 @@ def _print_occlusion(occlusion: MeanOcclusion) -> None:
     rows = []
     drops_P, intervals_P = occlusion.drops_P.tolist(), occlusion.intervals_P
     for (start, stop), drop, interval in zip(occlusion.parts, drops_P, intervals_P, strict=True):
-        part, bar = f"{100 * start:g} to {100 * stop:g} %", "#" * round(BAR * drop / highest)
+        part, bar = f"{100 * start:g} to {100 * stop:g} %", "#" * round(BAR * drop / highest) if round(drop, 3) else ""
         rows.append((part, f"{round(drop, 3) + 0.0:.3f}", format_interval(interval), bar))
     print(f"probability of the true label {occlusion.score:.3f}, and its mean fall with frames hidden:")
     print_table(("part of the view", "fall", "95 % interval", ""), rows)

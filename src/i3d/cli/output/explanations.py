@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from i3d.cli.messages import log
 from i3d.cli.output.tables import print_json
 from i3d.errors import printable
+from i3d.evaluation.occlusion import FLAT
 
 if TYPE_CHECKING:
     from i3d.explanations.explanation import Explanation
@@ -31,11 +32,16 @@ def print_explanation(explanation: Explanation, *, json: bool) -> None:
 
 
 def _print_bars(explanation: Explanation) -> None:
-    """A line for each window: its frames, and how much the score falls without them."""
+    """A line for each window: its frames, and how much the score falls without them.
+
+    The longest bar is at least a fall from which a moment matters: `FLAT`. What is printed as 0.000 has none.
+    """
     curve, seconds_T = explanation.curve, explanation.view.seconds_T
-    largest = max(1e-9, float(abs(curve.drops_S).max()))
+    if explanation.has_one_frame:
+        return
+    largest = max(FLAT * curve.score, float(curve.drops_S.max()), 1e-9)
     print("  hidden frames   score falls by")
     for (start, stop), drop in zip(curve.windows, curve.drops_S.tolist(), strict=True):
         when = "" if seconds_T is None else f"{seconds_T[start]:8.2f} s"
-        bar = "#" * round(BAR * max(0.0, drop) / largest)
-        print(f"  {start + 1:>5} to {stop:<5}{when} {drop:+.3f} {bar}".rstrip())
+        bar = "#" * round(BAR * max(0.0, drop) / largest) if round(drop, 3) else ""
+        print(f"  {start + 1:>5} to {stop:<5}{when} {round(drop, 3) + 0.0:+.3f} {bar}".rstrip())

@@ -18,6 +18,7 @@ class StreamLines:
         self._many, self._json = many, json
         self._last: dict[str, StreamLabel] = {}
         self._ended: set[str] = set()
+        self._unprinted: set[str] = set()  # sources whose last label no line has yet
 
     def add(self, item: StreamLabel | StreamStats | StreamEvent) -> None:
         """The next item of a stream."""
@@ -25,10 +26,10 @@ class StreamLines:
             self._event(item)
         elif isinstance(item, StreamLabel):
             self._last[item.source] = item
+            self._unprinted.add(item.source)
             self._print_json("label", item)
-            if item.source in self._ended and not self._json:  # of the last window, computed after the end
-                words = [f"{clock(item.seconds):>9}", *self._name(item.source), "last", _top1(item)]
-                print("  ".join(words), flush=True)
+            if item.source in self._ended:  # of the last window, computed after the end
+                self._print_last(item.source)
         elif item.source not in self._ended:
             if item.state in ENDED:
                 self._ended.add(item.source)
@@ -37,11 +38,18 @@ class StreamLines:
                 print(self._line(item), flush=True)
 
     def summarise(self, stats: Sequence[StreamStats]) -> None:
-        """The last line of each source."""
+        """The last label of each source, if no line has it yet, and the last line of each."""
         for row in stats:
+            self._print_last(row.source)
             self._print_json("summary", row)
             if not self._json:
                 print(self._summary(row), flush=True)
+
+    def _print_last(self, source: str) -> None:
+        if source in self._unprinted and not self._json:
+            self._unprinted.discard(source)
+            label = self._last[source]
+            print("  ".join([f"{clock(label.seconds):>9}", *self._name(source), "last", _top1(label)]), flush=True)
 
     def _event(self, event: StreamEvent) -> None:
         log.warning("%s: %s", event.source, printable(event.what))
@@ -55,6 +63,7 @@ class StreamLines:
     def _line(self, row: StreamStats) -> str:
         """0:12.000  archery 83 %  lag 0.42 s (p50 0.41, ...), age 0.9 s  375 frames, 311 used, 0 dropped (0 %)"""
         label = self._last.get(row.source)
+        self._unprinted.discard(row.source)
         words = [f"{clock(row.seconds):>9}"]
         words += self._name(row.source)
         words += [row.state] if row.state != "connected" else []

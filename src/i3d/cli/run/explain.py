@@ -1,6 +1,7 @@
 """`i3d explain`: a label of one video by a map and a curve."""
 
 from i3d.cli import output
+from i3d.cli.checks import flags_named
 from i3d.cli.explain import ExplainOptions
 from i3d.cli.messages import if_interrupted, log
 from i3d.cli.run.network import one_network
@@ -14,6 +15,11 @@ from i3d.video.base import Limits
 def run_explain(video: str, options: ExplainOptions) -> int:
     """Explain a video, print and draw the explanation; the exit code."""
     path = _one_video(video)
+    with flags_named(*vars(options)):
+        return _explain(path, options)
+
+
+def _explain(path: str, options: ExplainOptions) -> int:
     explainer = _explainer(options)
     with if_interrupted("nothing is saved", resumes=False), output.ProgressBar("explain") as bar:
         explanation = explainer(

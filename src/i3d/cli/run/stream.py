@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from i3d.cli import output
+from i3d.cli.checks import flags_named
 from i3d.cli.messages import log
 from i3d.cli.run.setup import cache_in, warn_if_incomplete
 from i3d.cli.stream import LiveOptions
@@ -37,9 +38,10 @@ def run_stream(sources: Sequence[LiveSource], options: LiveOptions) -> int:
     ):
         for source in sources:
             log.info("%s", source.line)
-        scorer, settings = _scorer(videos, settings, options)
+        with flags_named(window="--window-seconds", stride="--stride-seconds"):
+            scorer, settings = _scorer(videos, settings, options)
+            stream = Stream(scorer, sources, videos, settings, shared, display=display)
         warn_if_incomplete(scorer.weights)
-        stream = Stream(scorer, sources, videos, settings, shared, display=display)
         log.info("%s; %s", stream.windows[0].line, scorer.engine.requested)
         lines = output.StreamLines(many=len(sources) > 1, json=options.json)
         with closing(stream):

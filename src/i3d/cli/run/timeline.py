@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.cli import output
-from i3d.cli.checks import comma_names
+from i3d.cli.checks import comma_names, flags_named
 from i3d.cli.messages import if_interrupted, log, unreadable_code
 from i3d.cli.run.annotate import LabelDrawer
 from i3d.cli.run.network import one_network
@@ -15,13 +15,16 @@ from i3d.cli.timeline import SegmentOptions, TimelineOptions
 from i3d.data.resume import ResumeLog
 from i3d.errors import abridged, counted, printable
 from i3d.inference.predictor import Predictor
-from i3d.recipes.segments import SegmentSettings, completed
+from i3d.recipes.segments import SegmentSettings, check_thresholds
 from i3d.timelines import find as timelines
 from i3d.timelines.annotate import TimelineDrawing
 from i3d.timelines.drawing import draw_timelines
 from i3d.timelines.find import BETWEEN, Block, Timeline, TimelineFinder, find_timelines
 from i3d.video.base import Limits
 
+FLAGS: Final = {
+    "only_labels": "--labels", "window": "--window-seconds", "stride": "--stride-seconds", "leave": "--leave",
+}  # fmt: skip
 MOST: Final = 5  # names in a message
 
 
@@ -31,8 +34,9 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
     paths, labels = labels_to_draw(videos, options)
     files = SegmentOutput(videos, paths, options)
     files.check_apart(labels)
-    how = _finder_options(options)
-    finder = TimelineFinder(build_predictor(options), how)
+    with flags_named(**FLAGS):
+        how = _finder_options(options)
+        finder = TimelineFinder(build_predictor(options), how)
     files.check_labels(how.labels or finder.predictor.card.labels)
     with files.locked(), labels.locked() if labels else nullcontext():
         rows = _find(finder, paths, options, files, labels)
@@ -51,7 +55,7 @@ def run_timeline(videos: Sequence[str], options: TimelineOptions) -> int:
         what = f"has no segments of {counted(bad, 'video')} that cannot be read: {which}"
         log.warning("%s: %s", printable(str(out)), what)
     if len(rows) > 1 or out is not None:
-        where = f", in {printable(str(out))}" if out and bad < len(rows) else ""
+        where = "" if out is None else f", in {printable(str(out))}" if bad < len(rows) else "; no output is written"
         log.info("timelines of %d of %s%s", len(rows) - bad, counted(len(rows), "video"), where)
     if labels:
         labels.log_result()
@@ -108,7 +112,7 @@ def _segment_settings(options: SegmentOptions) -> SegmentSettings:
     given = {name: value for name, value in vars(options).items() if value is not None}
     settings = SegmentSettings.model_construct(set(given), **given)
     if {"enter", "leave"} <= given.keys():
-        completed(settings, None)  # refused before the network is loaded
+        check_thresholds(given["enter"], given["leave"])  # refused before the network is loaded
     return settings
 
 

@@ -9,9 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from i3d.cli import output
+from i3d.cli.checks import flags_named
 from i3d.cli.messages import if_interrupted, log
 from i3d.cli.run.segments import check_list_fps
-from i3d.cli.run.timeline import build_predictor, scores_log
+from i3d.cli.run.timeline import FLAGS, build_predictor, scores_log
 from i3d.cli.timeline import TimelineOptions
 from i3d.data.formats.inputs import STDIN, expand_inputs
 from i3d.data.resume import finish_log
@@ -41,7 +42,8 @@ def run_tune(videos: Sequence[str], truth: Path, options: TimelineOptions) -> in
         output.ProgressBar("timeline", None, "s") as bar,
     ):
         predictor = build_predictor(options)
-        finder = TimelineFinder(predictor, how)
+        with flags_named(**FLAGS):
+            finder = TimelineFinder(predictor, how)
         log_of = _log_of(target, paths, finder, options)
         with scores_log(log_of, paths, finder, options) as scores:
             tuning = tune_finder(

@@ -39,11 +39,14 @@ _UNITS: Final = (
 )
 _OF: Final = r"(?:(?:clip|video|segment|seg|shot|temporal|action|event|label)_?)?"
 _BOUNDS: Final = {"start": "(?:start|begin|onset)", "end": "(?:end|stop|finish)"}
-_TIMES: Final = {side: re.compile(rf"{_OF}(?:{_SECONDS}_?)?{word}(?:_?{_SECONDS})*") for side, word in _BOUNDS.items()}
+_CLOCK: Final = r"(?:(?:hh_mm_)?ss_m(?:sec|s))"  # of ELAN's tables: "Begin Time - hh:mm:ss.ms", or ss.msec
+_TIMES: Final = {
+    side: re.compile(rf"{_OF}(?:{_SECONDS}_?)?{word}(?:_?{_SECONDS})*(?:_{_CLOCK})?") for side, word in _BOUNDS.items()
+}
 _OTHER_TIMES: Final = re.compile(
     rf"{_OF}(?:(?:{_SECONDS}|{_UNITS})_?)*(?:{'|'.join(_BOUNDS.values())})(?:_?(?:{_SECONDS}|{_UNITS}))*"
     rf"|(?:first|last)_?(?:{_SECONDS}|{_UNITS})(?:_{_UNITS})?"
-    r"|times?|timestamps?|segments?|intervals?|(?:time|frame)_(?:range|span|interval)|frame(?:_(?:id|idx|index|no|number))?"
+    r"|times?|time_?stamps?|ts|te|segments?|intervals?|(?:time|frame)_(?:range|span|interval)|frame(?:_(?:id|idx|index|no|number))?"
 )
 _ONSET: Final = re.compile(rf"onset(?:_?{_SECONDS})*")
 _AFTER_ONSET: Final = {
@@ -60,8 +63,12 @@ _FPS: Final = re.compile(r"(?:video_)?(?:fps|frame_?rate)")
 _PAIRS: Final = (  # of times, in whatever unit, where both are there
     ("from", "to"), ("t0", "t1"), ("tmin", "tmax"), ("t_min", "t_max"), ("first", "last"), ("offset", "duration"),
     ("start_offset", "end_offset"), ("start_hms", "end_hms"), ("onset", "duration"), ("start", "duration"),
-    ("min", "max"), ("t1", "t2"), ("st", "et"), ("s", "e"), ("beginning", "ending"),
+    ("min", "max"), ("t1", "t2"), ("st", "et"), ("s", "e"),
 )  # fmt: skip
+_WORDS: Final = (  # of the two ends: names that are equal but for these are a pair, such as phase_start and phase_end
+    frozenset(["start", "begin", "starting", "beginning", "started", "beg", "onset", "on", "from", "lo"]),
+    frozenset(["end", "stop", "finish", "ending", "ended", "fin", "offset", "off", "to", "hi"]),
+)
 _TIMED_PAIRS: Final = (("from", "to"), ("in", "out"))  # also with a unit: t_from, tc_in, out_point
 _AROUND: Final = re.compile(rf"(?:{_SECONDS}|frames?|m?secs?|ms|tc|time_?code|points?|marks?)")
 _SCORE: Final = re.compile(r"(?:scores?|conf(?:idence)?|prob(?:ability)?)")
@@ -142,12 +149,25 @@ def find_columns(path: Path, names: Iterable[str]) -> Columns:
 
 def _paired(names: set[str]) -> set[str]:
     """The names that are times because the other end stands beside them."""
-    paired = {name for pair in _PAIRS if set(pair) <= names for name in pair}
+    paired = {name for pair in _PAIRS if set(pair) <= names for name in pair} | _alike(names)
     words = {name: [part for part in name.split("_") if not _AROUND.fullmatch(part)] for name in names}
     for pair in _TIMED_PAIRS:
         ends = [{name for name in names if words[name] == [word]} for word in pair]
         paired |= ends[0] | ends[1] if all(ends) else set()
     return paired
+
+
+def _alike(names: set[str]) -> set[str]:
+    """The names of pairs that are equal but for one word, which is one of a start and of an end."""
+    by_rest: dict[tuple[str, ...], tuple[set[str], set[str]]] = {}
+    for name in names:
+        words = name.split("_")
+        for place, word in enumerate(words):
+            rest = (*words[:place], "", *words[place + 1 :])
+            for side, listed in enumerate(_WORDS):
+                if word in listed:
+                    by_rest.setdefault(rest, (set(), set()))[side].add(name)
+    return {name for starts, ends in by_rest.values() if starts and ends for name in starts | ends}
 
 
 def _other_ends(path: Path, plain: dict[str, str], chosen: dict[str, str]) -> dict[str, str]:

@@ -13,19 +13,20 @@ from typing import Final
 from i3d.data.class_numbers import is_numeric
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.data.formats.tables import files_below
-from i3d.data.formats.video_times import length_of
+from i3d.data.formats.video_times import lead_of_file, length_of
 from i3d.data.rows import Rows
-from i3d.data.segments.segment import UNKNOWN, SegmentFile
+from i3d.data.segments.segment import MIN_LEAD, UNKNOWN, SegmentFile, lead_text
 from i3d.errors import InputError, abridged, counted, printable, quoted
 
 BACKGROUND: Final = "background"  # the class of what lies between
 MIN_BACKGROUND: Final = 1.0  # seconds
+MAX_LATE: Final = 20  # videos in a warning
 Part = tuple[float, float]
 
 
 def segment_rows(read: SegmentFile) -> Rows:
     """A row for each segment of a file."""
-    rows = Rows(are_segments=True, warnings=[*read.notes])
+    rows = Rows(are_segments=True, warnings=[*read.notes], of_players=read.of_players)
     for video in read.videos:
         for one in video.segments:
             rows.add(
@@ -56,6 +57,8 @@ def prepare_segments(rows: Rows, *, source: Path, root: Path, background: bool) 
     if rows.is_frames or not (has_times(rows) or rows.empty):
         return
     _find_videos(rows, source=source, root=root)
+    if rows.of_players:
+        rows.warnings += _late_pictures(rows, root)
     if rows.are_segments and (num_overlapping := count_overlapping(rows)):
         what = f"{counted(num_overlapping, 'segment')} overlap one of another label"
         rows.warnings.append(f"{what}: each is a clip of its own, with its own label alone")
@@ -68,6 +71,16 @@ def prepare_segments(rows: Rows, *, source: Path, root: Path, background: bool) 
     _note_predictions(rows)
     if not rows.paths:
         raise InputError(f"{source}: no segment to learn from; add one")
+
+
+def _late_pictures(rows: Rows, root: Path) -> list[str]:
+    """A warning that names the videos of which players count from a sound before the first frame."""
+    leads = {path: lead_of_file(root / path) for path in dict.fromkeys(rows.paths)}
+    late = [lead_text(path, lead) for path, lead in leads.items() if lead >= MIN_LEAD]
+    if not late:
+        return []
+    what = f"{counted(len(late), 'video')} whose first frame comes after the first sound: {abridged(late, MAX_LATE)}"
+    return [f"{what}; times are read from the first frame on: subtract this from times that count from the sound"]
 
 
 def gaps(covered: Iterable[Part], seconds: float) -> list[Part]:
@@ -175,13 +188,15 @@ def _find_videos(rows: Rows, *, source: Path, root: Path) -> None:
 def find_videos(names: Iterable[str], *, source: Path, root: Path) -> tuple[dict[str, str], list[str]]:
     """(the file below `root` of each name in the list `source` that is no path there, notes on what is assumed).
 
-    A name of which several files are possible is an InputError; one without a file stands for itself.
+    A name of which several files are possible is an InputError, and so is a path that leads to another file from the
+    current folder: which of the two is meant is unknown. A name without a file stands for itself.
     """
     listed = dict.fromkeys(names)
     missing = [path for path in listed if not _exists(root, path)]
     below = files_below(root) if missing and root.is_dir() else {}
     renamed = {path: os.path.relpath(root / path, root) for path in listed if ".." in PurePath(path).parts}
     renamed |= {path: _by_name(path, below, source) for path in missing}
+    _check_not_elsewhere(renamed, missing, source=source, root=root)
     moved = [path for path in missing if renamed[path] != path and PurePath(path).suffix.lower() in VIDEO_SUFFIXES]
     if not moved:
         return renamed, []
@@ -201,6 +216,20 @@ def _by_name(path: str, below: dict[str, list[str]], source: Path) -> str:
         several = ", ".join(map(quoted, files[:3]))
         raise InputError(f"{source}: {quoted(path)}: may be {several}; write its path")
     return files[0] if files else path
+
+
+def _check_not_elsewhere(renamed: dict[str, str], missing: Iterable[str], *, source: Path, root: Path) -> None:
+    """An InputError for a path that is a file of the current folder, but not the one that was found below `root`."""
+    for path in missing:
+        if not _exists(Path(), path) or PurePath(path).suffix.lower() not in VIDEO_SUFFIXES:
+            continue
+        chosen = root / renamed[path]
+        if renamed[path] == path or not os.path.samefile(path, chosen):  # noqa: PTH121 (names, not paths)
+            what = f"is a file of the current folder, and not below {root}"
+            other = "" if renamed[path] == path else f", where {quoted(renamed[path])} has its name"
+            raise InputError(
+                f"{source}: {quoted(path)}: {what}{other}; if the list was written here, give --root ., or put it here"
+            )
 
 
 def _exists(root: Path, path: str) -> bool:

@@ -14,6 +14,17 @@ def frame_times(path: Path) -> tuple[float, ...]:
         return (0.0, *map(float, ends))
 
 
+def lead_of_file(path: Path) -> float:
+    """`Video.lead_seconds` of a file; 0 if it cannot be read."""
+    if not path.is_file():
+        return 0.0
+    try:
+        with open_video(path) as video:
+            return video.lead_seconds
+    except VideoError:
+        return 0.0
+
+
 def length_of(path: Path) -> float | None:
     """The length of a video in seconds; None if it cannot be read."""
     try:

@@ -4,7 +4,8 @@
 {"database": {ID: {"subset": "training", "duration": 82.7, "annotations": [{"label", "segment": [start, stop]}]}}}
 
 An ID is the name of a video without its suffix. What `external_data` holds is free: here the path, length and frame
-rate of each video.
+rate of each video, and its segments that are `unknown`: `eval_detection.py` looks up each label of `results` among the
+labels of its ground truth, and a label that is none of them stops it.
 """
 
 import json
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, Final
 
-from i3d.data.segments.segment import Segment, SegmentFile, VideoSegments, score_in_file, segment_in
+from i3d.data.segments.segment import UNKNOWN, Segment, SegmentFile, VideoSegments, score_in_file, segment_in
 from i3d.errors import InputError, printable, quoted
 
 SPLITS: Final = {
@@ -41,15 +42,17 @@ def encode_activitynet(videos: Sequence[VideoSegments], *, version: str) -> byte
     """Detections of ActivityNet. An ID is the name of the video without its suffix, or its path if others share it."""
     results, described = {}, {}
     for key, video in zip(_ids([video.video for video in videos]), videos, strict=True):
-        results[key] = [
+        listed = [
             {"label": one.label, "score": score_in_file(one.score), "segment": [one.start, one.stop]}
             for one in video.segments
         ]
+        results[key] = [one for one in listed if one["label"] != UNKNOWN]
         described[key] = {
             "path": video.video,
             "duration": video.seconds,
             "fps": video.fps,
             "variable_frame_rate": video.is_variable,
+            UNKNOWN: [one for one in listed if one["label"] == UNKNOWN],
         }
     content = {"version": version, "results": results, "external_data": {"used": False, "videos": described}}
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
@@ -82,7 +85,9 @@ def _detections(where: str, key: str, listed: Any, described: Any) -> VideoSegme
     if not isinstance(listed, list):
         raise InputError(f"{where}: {quoted(listed)}: not a list of segments; correct it")
     described = described if isinstance(described, dict) else {}
-    path = described.get("path")
+    path, unknown = described.get("path"), described.get(UNKNOWN)
+    if isinstance(unknown, list):
+        listed = [*listed, *unknown]
     return VideoSegments(
         path if isinstance(path, str) and path else key,
         tuple(_segment(where, number, one) for number, one in enumerate(listed)),

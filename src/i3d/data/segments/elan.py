@@ -94,7 +94,7 @@ def decode_elan(path: Path, text: str) -> SegmentFile:
         notes.append(f"{counted(num_dependent + num_untimed, 'annotation')} without times of their own are left out")
     if num_unnamed:
         notes.append(f"{counted(num_unnamed, 'annotation')} without a value: the label is the name of the tier")
-    return SegmentFile((VideoSegments(_video(path, root), tuple(segments)),), tuple(notes))
+    return SegmentFile((VideoSegments(_video(path, root), tuple(segments)),), tuple(notes), of_players=True)
 
 
 def _aligned(root: Element) -> Iterator[tuple[str, Element]]:

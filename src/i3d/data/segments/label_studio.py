@@ -116,7 +116,7 @@ def decode_label_studio(content: list[Any], *, where: str, fps: float | None) ->
         notes.append(f"{counted(num_unlabelled, 'task')} without {kind} left out")
     if num_others:
         notes.append(f"{counted(num_others, 'result')} that are no ranges of a timeline left out")
-    return SegmentFile(tuple(videos), tuple(notes), are_annotations=has_annotations)
+    return SegmentFile(tuple(videos), tuple(notes), are_annotations=has_annotations, of_players=True)
 
 
 def _annotations(where: str, task: dict[str, Any]) -> list[Any] | None:

@@ -102,4 +102,5 @@ def _read_folder(folder: Path, fps: float | None) -> SegmentFile:
         raise InputError(f"{folder}: {what}; name one file, or a folder with files of one format")
     read = [read_segment_file(file, fps=fps) for file in files]
     notes = [f"{file.name}: {note}" for file, one in zip(files, read, strict=True) for note in one.notes]
-    return SegmentFile(tuple(video for one in read for video in one.videos), tuple(notes))
+    videos = tuple(video for one in read for video in one.videos)
+    return SegmentFile(videos, tuple(notes), of_players=any(one.of_players for one in read))

@@ -7,6 +7,7 @@ from typing import Final
 from i3d.errors import InputError, printable, quoted
 
 PRECISION: Final = 3  # digits after the point: the coarsest of the formats count milliseconds
+MIN_LEAD: Final = 0.05  # seconds by which the first frame may come after the first sound: encoders of sound add some
 SCORE_DIGITS: Final = 6
 UNKNOWN: Final = "unknown"  # the label of what a network is unsure about
 
@@ -41,6 +42,7 @@ class VideoSegments:
     fps: float | None = None  # frames per second; None: unknown, or variable
     is_variable: bool = False  # the frame rate
     split: str = ""  # "train", "val" or "test", as a list of annotations may state it
+    lead: float = 0.0  # seconds from where players begin to count to the first frame, at which times here are 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "segments", tuple(sorted(self.segments)))
@@ -53,6 +55,12 @@ class SegmentFile:
     videos: tuple[VideoSegments, ...]
     notes: tuple[str, ...] = ()  # what was left out, or assumed
     are_annotations: bool = False  # made by persons: True only if the file states it
+    of_players: bool = False  # of a format that players and their kin write, whose time 0 may be the first sound
+
+
+def lead_text(video: str, lead: float) -> str:
+    """A video whose first frame comes after its first sound, and how long."""
+    return f"{printable(video)} ({lead:.2f} s)"
 
 
 def segment_in(where: str, start: object, stop: object, label: object, score: object = 1.0) -> Segment:

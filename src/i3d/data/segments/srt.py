@@ -30,4 +30,4 @@ def decode_srt(path: Path, lines: list[str]) -> SegmentFile:
     if not segments and any(line.strip() for line in lines):
         raise InputError(f"{path}: no subtitles; a cue has a line 00:00:01,500 --> 00:00:02,000")
     check_all_read(path, lines, is_identifier=str.isdecimal)
-    return SegmentFile((VideoSegments(cue_video(path), segments),))
+    return SegmentFile((VideoSegments(cue_video(path), segments),), of_players=True)

@@ -32,7 +32,7 @@ def decode_webvtt(path: Path, lines: list[str]) -> SegmentFile:
     check_all_read(path, lines, is_identifier=lambda _: True)
     plain = ((*cue[:3], html.unescape(_TAG.sub("", cue[3]))) for cue in cues(path, lines))
     segments = tuple(cue_segment(path, *cue) for cue in plain)
-    return SegmentFile((VideoSegments(cue_video(path), segments),))
+    return SegmentFile((VideoSegments(cue_video(path), segments),), of_players=True)
 
 
 def _without_blocks(lines: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from i3d.data.segments.chapters import GAP, check_title, write_chapters
 from i3d.data.segments.elan import encode_elan, merge_overlaps
 from i3d.data.segments.label_studio import CONFIGURATION, encode_label_studio, label_studio_notes
 from i3d.data.segments.read import decode_segments
-from i3d.data.segments.segment import Segment, VideoSegments
+from i3d.data.segments.segment import MIN_LEAD, Segment, VideoSegments, lead_text
 from i3d.data.segments.srt import encode_srt
 from i3d.data.segments.table import encode_table
 from i3d.data.segments.webvtt import encode_webvtt
@@ -33,6 +33,7 @@ SUFFIXES: Final[dict[SegmentFormat, str]] = {
     "label-studio": ".json",
     "chapters": ".mp4",
 }
+BY_PLAYERS: Final = ("srt", "vtt", "eaf", "label-studio")  # times as players and browsers count them
 OF_ONE_VIDEO: Final = ("srt", "vtt", "eaf", "chapters")
 log = logging.getLogger("i3d")
 
@@ -120,18 +121,26 @@ def encode(kind: SegmentFormat, videos: Sequence[VideoSegments], file: Path, *, 
 
 def notes_of(kind: SegmentFormat, videos: Sequence[VideoSegments]) -> list[str]:
     """What a file of this format does not hold, or holds otherwise."""
+    notes = _late_pictures(videos) if kind in BY_PLAYERS else []
     if kind == "label-studio":
-        return label_studio_notes(videos)
+        return notes + label_studio_notes(videos)
     if kind == "eaf":
         num_merged = sum(len(video.segments) - len(merge_overlaps(video.segments)) for video in videos)
         what = (
             f"{counted(num_merged, 'segment')} of one label that overlap another are merged with it: ELAN refuses them"
         )
-        return [what] if num_merged else []
+        return [*notes, what] if num_merged else notes
     if kind in ("csv", "tsv") and (empty := [video for video in videos if not video.segments]):
         what = f"no row for {counted(len(empty), 'video')} without segments, such as {printable(empty[0].video)}"
         return [f"{what}; JSON holds these too"]
-    return []
+    return notes
+
+
+def _late_pictures(videos: Sequence[VideoSegments]) -> list[str]:
+    """A note on each video of which players count from a sound before the first frame."""
+    why = "players count from the sound, these times from the first frame: there, add this to them"
+    late = [lead_text(video.video, video.lead) for video in videos if video.lead >= MIN_LEAD]
+    return [f"the first frame comes after the first sound in {text}: {why}" for text in late]
 
 
 def check_labels(kind: SegmentFormat, videos: Sequence[VideoSegments], file: Path) -> None:
