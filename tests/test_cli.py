@@ -129,7 +129,7 @@ def test_from_the_standard_input(clips):
         ),
         (
             ["predict", "z.webm", "--precision", "half"],
-            "error: --precision 'half': is not one of fp32, bf16, fp16, auto",
+            "error: --precision 'half': is not one of fp32, bf16, fp16, int8, auto",
         ),
         (
             ["predict", "z.webm", "--device", "gpu"],
