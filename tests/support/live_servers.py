@@ -42,12 +42,19 @@ def serving(*connections, content_type=f"multipart/x-mixed-replace; boundary={BO
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with http_server(Handler) as address:
+        yield f"{address}/live"
+
+
+@contextlib.contextmanager
+def http_server(handler):
+    """The address of a server that answers by a handler, in threads of this process."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/live"
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join()

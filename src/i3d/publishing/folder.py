@@ -87,9 +87,10 @@ def publish(
         check_repository("repository", repository)
     if base_model is not None:
         check_repository("base_model", base_model)
-    unknown = [name for name in exports if name not in EXPORTS]
-    if unknown:
-        raise InputError(f"exports {quoted(unknown[0])}: is not one of {', '.join(EXPORTS)}")
+    exports = tuple(dict.fromkeys(exports))
+    for export_name in exports:
+        if export_name not in EXPORTS:
+            raise InputError(f"exports {quoted(export_name)}: is not one of {', '.join(EXPORTS)}")
     target = _new_folder(out)
     weights = _checkpoint(os.fspath(model))
     tensors, card = load_checkpoint(weights)
@@ -107,7 +108,7 @@ def publish(
         base_model=base_model or "",
         num_parameters=sum(prod(shape) for shape in state_shapes(card.recipe.network).values()),
         num_features=len(tensors[FEATURES]) if FEATURES in tensors else 0,
-        exports=tuple(EXPORTS[export_name] for export_name in exports),
+        exports=tuple(map(EXPORTS.__getitem__, exports)),
     )
     with unfinished_folder(target.parent) as temporary:
         whole = temporary / target.name
@@ -117,10 +118,7 @@ def publish(
         if tested:
             _write_metrics(whole, tested)
         write_card(whole / CARD, card, tested, facts)
-        for export_name in exports:
-            has_windows = isinstance(card.recipe.protocol, WindowProtocol)  # of any number of frames
-            file = whole / EXPORTS[export_name]
-            export(weights, file, input_dtype="uint8", dynamic_frames=has_windows, on_progress=on_progress)
+        _write_exports(whole, card, exports, on_progress)
         files = tuple(sorted(path.name for path in whole.iterdir()))
         _ = _new_folder(out)  # it may have come since
         whole.rename(target)
@@ -180,6 +178,13 @@ def _config(card: Card, weights: Path) -> Mapping[str, Any]:
         "origin": dict(card.origin),
         "weights": {"file": weights.name, "sha256": file_sha256(weights)},
     }
+
+
+def _write_exports(folder: Path, card: Card, exports: Sequence[str], on_progress: ProgressCallback) -> None:
+    has_windows = isinstance(card.recipe.protocol, WindowProtocol)  # of any number of frames
+    for name in exports:
+        file = folder / EXPORTS[name]
+        export(folder / FILE, file, input_dtype="uint8", dynamic_frames=has_windows, on_progress=on_progress)
 
 
 def _write_metrics(folder: Path, tested: Tested) -> None:
