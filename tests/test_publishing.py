@@ -3,13 +3,15 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from i3d.evaluation.result_file import read_evaluations
+from i3d.evaluation.result import compute_metrics
+from i3d.evaluation.result_file import read_evaluations, write_evaluations
 from i3d.publishing import folder, publish
 from i3d.recipes.training import Training
 from i3d.utils.outputs import file_sha256
@@ -107,6 +109,18 @@ def test_a_model_goes_to_the_hub_and_comes_back(root, tmp_path):
     assert refused.returncode == 2
     assert "error: me/waving: cannot be sent to the hub (" in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_a_test_of_the_models_of_folds_is_left_out(root, tmp_path, caplog):
+    (tmp_path / "run").mkdir()
+    shutil.copy(root / "run" / "best.safetensors", tmp_path / "run")
+    (tested,) = read_evaluations(root / "run" / "test.json")
+    of_folds = replace(tested, weights_sha256="")
+    write_evaluations(tmp_path / "run" / "test.json", [(of_folds, compute_metrics(of_folds))])
+    published = publish(tmp_path / "run", tmp_path / "out")
+    assert published.tested == ()
+    assert "is of the models of the folds, not of these weights: the card leaves it out" in caplog.text
+    assert "No test of these weights came with them." in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

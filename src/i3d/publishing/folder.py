@@ -6,6 +6,7 @@ of clips and folders of the user are not in it.
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ CONFUSION: Final = "confusion.png"
 EXPORTS: Final = {"onnx": "model.onnx", "openvino": "model.xml"}
 TEST: Final = "test.json"  # the result that a run folder holds
 FORMAT: Final = "i3d published model"
+log = logging.getLogger("i3d")
 Tested = Sequence[tuple[Evaluation, Metrics]]
 
 
@@ -150,6 +152,9 @@ def _read_test(model: Path, test: str | os.PathLike[str] | None, weights: Path) 
         return ()
     evaluations = read_evaluations(path)
     tested, own = evaluations[0].weights_sha256, file_sha256(weights)
+    if not tested and test is None:
+        log.warning("%s: is of the models of the folds, not of these weights: the card leaves it out", path)
+        return ()
     if tested != own:
         what = f"is a test of other weights (SHA-256 {tested[:12]}..., those of {weights} are {own[:12]}...)"
         raise InputError(f"{printable(str(path))}: {what}; test these: i3d test {weights} --data LIST --out test.json")
